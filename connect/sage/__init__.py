@@ -1,0 +1,1 @@
+"""Sage Intacct, from our side: its words (vendor, bill) stay in here."""

@@ -1,0 +1,5 @@
+"""Rillion Prime as the sandbox plays it."""
+
+from connect.sandbox.prime.simulator import PrimeSimulator
+
+__all__ = ["PrimeSimulator"]

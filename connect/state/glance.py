@@ -1,0 +1,181 @@
+"""A connection at a glance: what a page of all connections shows of each, read by one script per connection.
+
+It reads keys of runs.py, pauses.py, slots.py, tokens.py, usage.py, receipts.py, dead_letters.py, journal.py and epoch.py, and one of
+its own there:
+
+    connect:{sid}:complete   hash   "{company}:{job}" -> when the newest run began that read all and ended well
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, get_args
+
+from redis.asyncio import Redis
+
+from connect.config import Connection
+from connect.ledger import Owner
+from connect.state.pauses import CLOSED, Hold, Pause, holds_from, pause_from
+from connect.state.runs import COUNTERS, RunRecord, record_from
+
+OWNERS: Final = get_args(Owner)
+_FIELDS: Final = ("run", "company", "job", "mode", "state", "reason", "started_at", "ended_at", *COUNTERS)
+_NAMES: Final = tuple(name.encode() for name in _FIELDS)
+
+# ARGV: prefix of the connection, slots, Sage's pause, usage of the month, token, now (ms), how many companies, how many jobs; then these: a
+# job as company and name. Keys are put together here: sending them costs more than all else.
+_LOOK: Final = (
+    "".join(
+        f"local {name} = {{{', '.join(repr(word) for word in words)}}}\n"
+        for name, words in (("fields", _FIELDS), ("stages", CLOSED), ("owners", OWNERS))
+    )
+    + """
+local p, at = ARGV[1], 9
+local function take(n)
+  local found = {}
+  for i = 1, tonumber(n) do found[i] = ARGV[at]; at = at + 1 end
+  return found
+end
+local companies, jobs = take(ARGV[7]), {}
+local pauses = {}
+for i, stage in ipairs(stages) do
+  local key = p .. 'paused:' .. stage
+  pauses[i] = {redis.call('GET', key), redis.call('PTTL', key)}
+end
+local known, letters = redis.call('GET', p .. 'dl:owners'), {}
+if known then known = cjson.decode(known) end
+for i, company in ipairs(companies) do
+  letters[i] = known and known[company]
+  if not letters[i] then
+    letters[i] = {}
+    for j, owner in ipairs(owners) do
+      local keys = {p .. 'dl:state:open', p .. 'dl:by:owner:' .. owner, #companies > 1 and p .. 'dl:by:company:' .. company or nil}
+      letters[i][j] = redis.call('ZINTERCARD', #keys, unpack(keys))
+    end
+  end
+end
+if not known and redis.call('ZCARD', p .. 'dl:state:open') > 1000 then  -- counting takes a while, and nothing changes meanwhile
+  known = {}
+  for i, company in ipairs(companies) do known[company] = letters[i] end
+  redis.call('SET', p .. 'dl:owners', cjson.encode(known), 'EX', 60)
+end
+for i = 1, tonumber(ARGV[8]) do
+  local company, job = unpack(take(2))
+  local what = company .. ':' .. job
+  local awaiting, unreceived = p .. 'awaiting:' .. what, p .. 'unreceived:' .. what
+  local on, last = redis.call('HGET', p .. 'running', what), redis.call('GET', p .. 'last:' .. what)
+  jobs[i] = {
+    on and redis.call('HMGET', p .. 'run:' .. on, unpack(fields)), last and redis.call('HMGET', p .. 'run:' .. last, unpack(fields)),
+    redis.call('HGET', p .. 'complete', what), redis.call('HEXISTS', p .. 'wanted', company .. '\\n' .. job),
+    redis.call('ZCARD', awaiting), redis.call('ZRANGE', awaiting, 0, 0, 'WITHSCORES')[2] or false, redis.call('ZCARD', unreceived)
+  }
+end
+return {
+  pauses, redis.call('HGETALL', p .. 'holds'), redis.call('ZCOUNT', ARGV[2], ARGV[6], '+inf'), redis.call('GET', ARGV[3]),
+  redis.call('HGET', ARGV[4], 'transactions'), redis.call('GET', ARGV[5]), redis.call('GET', ARGV[5] .. ':refused'), letters, jobs,
+  redis.call('GET', 'connect:epoch'), redis.call('GET', p .. 'distrust')
+}
+"""
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobGlance:
+    """One job of one company. `waiting`: documents that Prime lists and that have no receipt; `unreceived`: booked ones whose receipt Prime
+    refuses.
+    """
+
+    company: str
+    job: str
+    running: RunRecord | None
+    last: RunRecord | None
+    complete_at: datetime | None
+    is_wanted: bool
+    waiting: int
+    waiting_since: datetime | None
+    unreceived: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """One connection. `letters`: company -> owner -> open letters; `throttled_s`: how long Sage wants to be left alone.
+
+    `remembers_from_s`, `distrusted_until_s`: from when on what is not known here was not done by this Connect, and by another; 0 when
+    that was never in doubt. Both in Redis' seconds (epoch.py, journal.py).
+    """
+
+    pauses: Mapping[str, Pause]
+    holds: Sequence[Hold]
+    slots_used: int
+    throttled_s: float
+    transactions_month: int
+    token: bytes | None
+    token_refused: bytes | None
+    letters: Mapping[str, Mapping[str, int]]
+    jobs: Sequence[JobGlance]
+    remembers_from_s: float
+    distrusted_until_s: float
+
+
+async def glances(redis: Redis, connections: Sequence[Connection], token_keys: Sequence[str], now_ms: float) -> list[Glance]:
+    """All of these, in one pipeline. `token_keys`: where each one's token lies; `now_ms`: Redis' own time."""
+    if not connections:
+        return []
+    script = redis.register_script(_LOOK)
+    async with redis.pipeline(transaction=False) as pipe:
+        for connection, token_key in zip(connections, token_keys, strict=True):
+            await script(args=_arguments(connection, token_key, now_ms), client=pipe)
+        answers = await pipe.execute()
+    return [_glance(connection, answer, now_ms) for connection, answer in zip(connections, answers, strict=True)]
+
+
+def _arguments(connection: Connection, token_key: str, now_ms: float) -> list[str | int]:
+    sage = f"connect:sage:{connection.sage_company}"
+    month = datetime.fromtimestamp(now_ms / 1000, UTC)
+    found: list[str | int] = [f"connect:{connection.sid}:", f"{sage}:slots", f"{sage}:pause", f"{sage}:usage:{month:%Y%m}", token_key]
+    found += [int(now_ms), len(connection.companies), len(connection.jobs), *connection.companies]
+    for job in connection.jobs:
+        found += [job.company, job.job]
+    return found
+
+
+def _glance(connection: Connection, answer: Any, now_ms: float) -> Glance:
+    pauses, holds, used, pause, transactions, token, refused, letters, jobs, epoch, distrust = answer
+    return Glance(
+        pauses={stage: pause_from(raw, left) for stage, (raw, left) in zip(CLOSED, pauses, strict=True) if raw is not None},
+        holds=holds_from(dict(zip(holds[::2], holds[1::2], strict=True))),
+        slots_used=int(used),
+        throttled_s=round(max(0.0, int(pause or 0) - now_ms) / 1000, 1),
+        transactions_month=int(transactions or 0),
+        token=token,
+        token_refused=refused,
+        letters={
+            company: {owner: int(number) for owner, number in zip(OWNERS, numbers, strict=True) if number}
+            for company, numbers in zip(connection.companies, letters, strict=True)
+        },
+        jobs=[
+            JobGlance(
+                company=job.company,
+                job=job.job,
+                running=_record(on, "running"),
+                last=_record(last),
+                complete_at=datetime.fromisoformat(complete.decode()) if complete else None,
+                is_wanted=bool(wanted),
+                waiting=int(waiting),
+                waiting_since=datetime.fromtimestamp(float(since), UTC) if since else None,
+                unreceived=int(unreceived),
+            )
+            for job, (on, last, complete, wanted, waiting, since, unreceived) in zip(connection.jobs, jobs, strict=True)
+        ],
+        remembers_from_s=int(epoch.rsplit(b":", 1)[1]) / 1000 if epoch else 0.0,
+        distrusted_until_s=float(distrust or 0),
+    )
+
+
+def _record(values: Sequence[bytes | None] | None, state: str = "") -> RunRecord | None:
+    if not values:
+        return None
+    record = record_from({name: value for name, value in zip(_NAMES, values, strict=True) if value is not None})
+    return record if record is not None and state in ("", record.state) else None
