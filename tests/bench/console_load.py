@@ -57,6 +57,8 @@ OTHERS: Final = {
     "/audit/verify": "reads the whole trail, on demand",
     "/api/v1/audit/verify": "reads the whole trail, on demand",
     "/dead-letters/{id}/files": "asks Prime",
+    "/api/v1/dead-letters/{id}/files": "asks Prime",
+    "/api/v1/dead-letters/{id}/files/{place}": "asks Prime",
     "/dead-letters/{id}/files/{place}": "asks Prime",
     "/static/{digest}/{name}": "files",
     "/login": "for whoever is not logged in",
