@@ -59,6 +59,7 @@ FLEETS: Final = {"1 x 4": (1, 4), "4 x 4": (4, 4), "1 x 16": (1, 16)}  # workers
 ROUNDS, PAIRS = max(int(5 * SCALE), 1), max(int(3 * SCALE), 1)
 SETTLE_S, WINDOW_S = 3.0, 10.0
 HEAD_START_S: Final = 1.0  # the large connection is at work before the others are due
+TESTS: Final = str(Path(__file__).resolve().parents[1])
 TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 CORES: Final = os.cpu_count() or 1
 
@@ -157,7 +158,7 @@ def work(places: int) -> None:
 def processes(folder: Path, commands: Iterable[Sequence[str]]) -> Iterator[list[int]]:
     """Processes that end with SIGTERM. Yields their ids."""
     log = (folder / "workers.log").open("ab")
-    environ = os.environ | SECRETS | {"CONNECT_CONFIG": str(folder / "connect.toml"), "CONNECT_LOG_FORMAT": "json"}
+    environ = os.environ | SECRETS | {"CONNECT_CONFIG": str(folder / "connect.toml"), "CONNECT_LOG_FORMAT": "json", "PYTHONPATH": TESTS}
     started = [subprocess.Popen([sys.executable, *command], cwd=folder, env=environ, stdout=log, stderr=log) for command in commands]
     try:
         yield [one.pid for one in started]
