@@ -134,6 +134,7 @@ async def systems_of(tools: Tools, sid: str, clock: Callable[[], float] = time.t
         http = Http(session)
         access = rest_access(mine.connection)
         yield Systems(
+            config=tools.config,
             connection=mine.connection,
             redis=tools.redis,
             http=http,

@@ -1,69 +1,48 @@
 """Workers take up a changed configuration between two jobs, and secrets that were written anew.
 
-    connect:configurations   hash   "{host}:{pid}" -> JSON {digest, version, refused, at (s)}: what each worker goes by
-
 A job keeps what it began with; the next one gets the new tools. What is the same in both files keeps its clients and stores. A file that is
-wrong is refused: the old one stays, and log and status say why. `[redis]` is read at the start alone.
+wrong is refused: the old one stays, and log, status and doctor say why (connect/state/workers.py). `[redis]` is read at the start alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from connect.config import Config, load_config
 from connect.config.load import files_of
 from connect.errors import ConfigError
 from connect.registers import REGISTERS
+from connect.state.workers import CONFIGURATIONS, REDIS_CHANGED, VERSION_FILE, differences, digest, forget, taken, version
 from workers.jobs import STAGES, ConnectionTools, Tools
 
-CONFIGURATIONS: Final = "connect:configurations"
 LOOK_EVERY_S: Final = 2.0
 SAY_EVERY_S: Final = 30.0
-HEARD_S: Final = 120.0  # a worker that has not been heard of for so long does not count
-FORGOTTEN_S: Final = 86_400.0
 
 log = structlog.get_logger()
 Stamp = tuple[tuple[str, int, int, int], ...]
-
-
-class Taken(NamedTuple):
-    """What a worker goes by. `refused`: why it does not go by the file as it is now; "" when it does."""
-
-    worker: str
-    digest: str
-    version: str
-    refused: str
-    at: float
-
-
-def version() -> str:
-    return metadata.version("connect-sage-prime")
 
 
 def write_version(config: Config) -> None:
     """Leave `version.json` in the data directory: which Connect runs here, since when, with which file."""
     folder = config.redis.data_dir
     said = {"version": version(), "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "configuration": str(config.path)}
-    new = folder / f"version.json.{os.getpid()}"
+    new = folder / f"{VERSION_FILE}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         new.write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2))
-        new.replace(folder / "version.json")
+        new.replace(folder / VERSION_FILE)
     except OSError as error:
         log.info("version.json is not written: the data directory takes no files", data_dir=str(folder), error=error.strerror)
     log.info("Connect starts", **said)
@@ -91,13 +70,16 @@ class Reloading:
         self._made: list[ConnectionTools] = []
         self._refused = ""
         self._said_at = 0.0
-        self._digest = self._digest_now()
+        self._digest = digest(self._path)
         self._stamp: Stamp = ()  # the first look compares: the file may have changed since it was read
+        self._version = version()  # what runs here, whatever is installed later
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
     async def run(self) -> None:
         """Look every few seconds, until cancelled."""
         try:
+            with suppress(OSError, RedisError):
+                await forget(self._tools.redis)
             while True:
                 with suppress(OSError, RedisError):  # Redis is away: the next look says it
                     await self.look()
@@ -126,9 +108,9 @@ class Reloading:
             await self._say()
             return
         old = self._tools
-        self._refused, self._digest = "", self._digest_now()
+        self._refused, self._digest = "", digest(self._path)
         if config.redis != old.config.redis:
-            self._refused = "[redis] has changed: start the workers anew for that; everything else is taken up"
+            self._refused = REDIS_CHANGED
             log.warning("[redis] has changed; it is taken up when the workers start anew")
             config = config.model_copy(update={"redis": old.config.redis})
         if config.model_copy(update={"warnings": old.config.warnings}) == old.config:  # warnings name lines, which a remark moves
@@ -161,16 +143,9 @@ class Reloading:
             files = files_of(self._path)
         return stamp(files)
 
-    def _digest_now(self) -> str:
-        """Of the file alone: a digest of secrets would help to guess them."""
-        try:
-            return hashlib.sha256(self._path.read_bytes()).hexdigest()[:12]
-        except OSError:
-            return ""
-
     async def _say(self) -> None:
         self._said_at = time.monotonic()
-        said = {"digest": self._digest, "version": version(), "refused": self._refused, "at": time.time()}
+        said = {"digest": self._digest, "version": self._version, "refused": self._refused, "at": time.time()}
         await self._tools.redis.hset(CONFIGURATIONS, self._worker, orjson.dumps(said))
 
     async def _flush(self) -> None:
@@ -179,41 +154,12 @@ class Reloading:
             await one.usage.flush()
 
 
-async def taken(redis: Redis) -> list[Taken]:
-    """What each live worker goes by; those long gone are forgotten."""
-    now = time.time()
-    found: list[Taken] = []
-    for name, raw in sorted((await redis.hgetall(CONFIGURATIONS)).items()):
-        said: dict[str, Any] = orjson.loads(raw)
-        if now - said["at"] < HEARD_S:
-            found.append(Taken(name.decode(), said["digest"], said["version"], said["refused"], said["at"]))
-        elif now - said["at"] > FORGOTTEN_S:
-            await redis.hdel(CONFIGURATIONS, name)
-    return found
-
-
-def differences(found: Iterable[Taken]) -> list[str]:
-    """What a person should know of it, in sentences."""
-    workers = list(found)
-    said = []
-    for reason in dict.fromkeys(one.refused for one in workers if one.refused):
-        number = sum(one.refused == reason for one in workers)
-        said.append(f"The configuration as it is now is not what {number} of {len(workers)} workers go by: {reason}")
-    for what, values in (
-        ("versions of Connect", {one.version for one in workers}),
-        ("configuration files", {one.digest for one in workers}),
-    ):
-        if len(values) > 1:
-            said.append(f"Workers go by {len(values)} different {what} ({', '.join(sorted(values))}): bring them to the same")
-    return said
-
-
 async def configuration(tools: Tools) -> dict[str, Any]:
     """As `connect status --json` prints it: what each worker goes by, Sage's maintenance, and what a person should know of it."""
     found = await taken(tools.redis)
     now = tools.clock()
     maintenance = {one.name: until for one in tools.config.connections if (until := one.maintenance_until(now)) is not None}
-    remarks = differences(found)
+    remarks = [one.text for one in differences(found)]
     remarks += [
         f"{name}: Sage's maintenance until {until:%H:%M} UTC: nothing starts by its schedule" for name, until in maintenance.items()
     ]

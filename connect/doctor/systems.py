@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
 
-from connect.config import Connection
+from connect.config import Config, Connection
 from connect.doctor.needs import Need, needs
 from connect.http import Http
 from connect.prime.rest import PrimeRest
@@ -28,9 +28,10 @@ T = TypeVar("T")
 class Systems:
     """One connection's Redis, Sage and Prime. `rest` None: the connection does not say how Prime's REST API is reached.
 
-    `clock`: this machine's, in seconds since the epoch.
+    `config`: the file that this command reads, of which the connection is one. `clock`: this machine's, in seconds since the epoch.
     """
 
+    config: Config
     connection: Connection
     redis: Redis
     http: Http

@@ -18,10 +18,11 @@ from redis.asyncio import Redis
 
 from connect.config import load_config
 from connect.state.runs import Runs
+from connect.state.workers import CONFIGURATIONS, differences, taken, version
 from workers import outcomes, reloading
 from workers.arq_worker import Worker
 from workers.jobs import SCHEDULE, TickJob, Tools, enqueue, queue_name
-from workers.reloading import Reloading, configuration, differences, taken, version, write_version
+from workers.reloading import Reloading, configuration, write_version
 from workers.settings import STAGE_WORKERS, connect_redis, open_tools
 
 
@@ -49,6 +50,10 @@ class Watched:
 
     def names(self) -> list[str]:
         return [one.connection.name for one in self.tools.connections.values()]
+
+
+async def remarks(redis: Redis) -> list[str]:
+    return [one.text for one in differences(await taken(redis))]
 
 
 @asynccontextmanager
@@ -93,13 +98,13 @@ async def test_wrong_file_is_refused_with_the_reason_and_the_old_one_stays_until
         (line,) = lines
         assert (line["log_level"], line["event"]) == ("error", "the changed configuration is refused; the old one stays")
         assert 'did you mean "LOCATION"?' in line["reason"]
-        (sentence,) = differences(await taken(redis))
+        (sentence,) = await remarks(redis)
         assert sentence.startswith("The configuration as it is now is not what 1 of 1 workers go by: ")
         assert "Objects.LOCATON" in sentence
         box.write(config("acme", "other"))
         await box.reloading.look()
         assert box.names() == ["acme", "other"]
-        assert differences(await taken(redis)) == []
+        assert await remarks(redis) == []
 
 
 async def test_secret_that_was_written_anew_is_used_and_the_connection_is_tried_again(tmp_path: Path, valkey: str, redis: Redis) -> None:
@@ -120,7 +125,7 @@ async def test_secret_that_was_written_anew_is_used_and_the_connection_is_tried_
         assert after.seal.open(sealed, "letter") == b"account 42", "what is on its way is not lost"
         assert (after.seal.open_alike(alike, "place"), after.seal.open_text(text, "Supplier")) == (b"account 42", "account 42")
         assert after.seal.close_alike(b"account 42", "place") != alike
-        everything = [*(await redis.hgetall(reloading.CONFIGURATIONS)).values(), repr(box.tools.config).encode()]
+        everything = [*(await redis.hgetall(CONFIGURATIONS)).values(), repr(box.tools.config).encode()]
         assert not any(b"second" in one for one in everything)
 
 
@@ -130,7 +135,7 @@ async def test_secret_file_that_is_gone_keeps_the_old_secret(tmp_path: Path, val
         (tmp_path / "secret").unlink()
         await box.reloading.look()
         assert box.tools is before
-        assert "cannot be read" in differences(await taken(redis))[0]
+        assert "cannot be read" in (await remarks(redis))[0]
 
 
 async def test_touched_file_and_a_comment_change_nothing(tmp_path: Path, valkey: str, redis: Redis) -> None:
@@ -148,23 +153,51 @@ async def test_other_redis_needs_a_new_start_and_everything_else_is_taken_up(tmp
         await box.reloading.look()
         assert box.names() == ["acme", "other"]
         assert box.tools.config.redis.url is None
-        assert "start the workers anew" in differences(await taken(redis))[0]
+        assert "start the workers anew" in (await remarks(redis))[0]
 
 
 async def test_workers_that_go_by_different_files_are_told_apart(redis: Redis) -> None:
     for worker, digest, number in (("a:1", "one", "0.1.0"), ("b:1", "two", "0.2.0")):
         said = {"digest": digest, "version": number, "refused": "", "at": time.time()}
-        await redis.hset(reloading.CONFIGURATIONS, worker, orjson.dumps(said))
-    await redis.hset(reloading.CONFIGURATIONS, "dead:1", orjson.dumps({"digest": "x", "version": "0", "refused": "r", "at": 0}))
-    assert differences(await taken(redis)) == [
+        await redis.hset(CONFIGURATIONS, worker, orjson.dumps(said))
+    await redis.hset(CONFIGURATIONS, "dead:1", orjson.dumps({"digest": "x", "version": "0", "refused": "r", "at": 0}))
+    assert await remarks(redis) == [
         "Workers go by 2 different versions of Connect (0.1.0, 0.2.0): bring them to the same",
         "Workers go by 2 different configuration files (one, two): bring them to the same",
     ]
-    assert await redis.hexists(reloading.CONFIGURATIONS, "dead:1") == 0
+
+
+async def test_worker_says_what_it_was_started_as_whatever_is_installed_later(
+    tmp_path: Path, valkey: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(tmp_path, valkey, config("acme")) as box:
+        before = version()
+        monkeypatch.setattr("importlib.metadata.version", lambda _: "9.9.9")
+        assert version() == "9.9.9"
+        box.write("# a remark\n" + config("acme"))
+        await box.reloading.look()
+        (said,) = await taken(redis)
+    assert said.version == before
+
+
+async def test_worker_forgets_those_that_are_long_gone(tmp_path: Path, valkey: str, redis: Redis) -> None:
+    for worker, days in (("dead:1", 2), ("silent:1", 0.5)):
+        said = {"digest": "x", "version": "0", "refused": "", "at": time.time() - days * 86_400}
+        await redis.hset(CONFIGURATIONS, worker, orjson.dumps(said))
+    async with watched(tmp_path, valkey, config("acme")) as box:
+        running = asyncio.create_task(box.reloading.run())
+
+        async def was_forgotten() -> bool:
+            return not await redis.hexists(CONFIGURATIONS, "dead:1")
+
+        await eventually(was_forgotten)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert await redis.hexists(CONFIGURATIONS, "silent:1")
 
 
 async def eventually(what: Callable[[], Awaitable[bool]]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not await what():
         assert time.monotonic() < until, "waited in vain"
         await asyncio.sleep(0.02)
@@ -200,7 +233,7 @@ async def test_job_of_a_connection_that_this_worker_does_not_know_yet_waits_for_
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await worker.close()
-    assert await redis.hlen(reloading.CONFIGURATIONS) == 0, "who leaves is not counted"
+    assert await redis.hlen(CONFIGURATIONS) == 0, "who leaves is not counted"
     assert orjson.loads((tmp_path / ".connect" / "version.json").read_bytes())["version"] == version()
 
 
