@@ -17,7 +17,7 @@ from connect.ledger import DocumentId
 from connect.state.audit import Audit
 from connect.state.dead_letters import STATES, DeadLetter, Edit, find_among, owners_of
 from connect.state.runs import RunRecord
-from connect.state.seen import Seen, coverage
+from connect.state.seen import Seen, coverage, totals
 from connect.state.story import Story, Traced, known_among
 from workers.documents import JOURNAL_KINDS, tools_of
 from workers.jobs import ConnectionTools, Tools
@@ -252,9 +252,8 @@ async def _letter_steps(connection: ConnectionTools, letter: DeadLetter) -> list
 
 async def catalogue_coverage(tools: Tools) -> dict[str, Any]:
     """How many of the errors seen the catalogue knows: {known, unknown, coverage}."""
-    totals = [await Seen(one.redis, one.connection.sid).totals() for one in tools.connections.values()]
-    known, unknown = (sum(one[name] for one in totals) for name in ("known", "unknown"))
-    return {"known": known, "unknown": unknown, "coverage": coverage(known, unknown)}
+    seen = await totals(tools.redis, tools.connections)
+    return seen | {"coverage": coverage(**seen)}
 
 
 async def unknown_shapes(tools: Tools) -> list[dict[str, Any]]:

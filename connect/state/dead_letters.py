@@ -5,6 +5,7 @@
     connect:{sid}:dl:state:{state}              zset   id -> last time (s)
     connect:{sid}:dl:by:{field}:{value}         zset   the same, per error, owner, company, job, kind and number
     connect:{sid}:dl:keys:{company}:{job}:{part} hash  Sage key -> id, for the open ones
+    connect:{sid}:dl:since:{whom}               zset   id -> since when it is open (s), while it waits for this owner or "approval"
     connect:{sid}:dl:approved                   set    ids of those that a person has approved and nobody has replayed yet
     connect:{sid}:dl:lines                      hash   first 3 digits of the id -> lines of what `supplier`, `id` and `text` look in
     connect:{sid}:dl:group                      hash   id -> its group: all that fail for the same reason with the same values
@@ -42,6 +43,8 @@ ALIASES: Final = {"code": "error"}
 FILTERS: Final = tuple(sorted((*INDEXED, *SOUGHT, *ALIASES, "state")))
 KEPT: Final = timedelta(days=400)
 HISTORY: Final = 50
+APPROVAL: Final = "approval"
+WHOM: Final = (*get_args(Owner), APPROVAL)
 
 # Those of some ids that are in all keys from `first` on.
 _WITHIN: Final = """
@@ -181,10 +184,13 @@ return answer
 )
 NARROW: Final = 2000  # letters of an index that are few enough to be put together anew
 _GROUPED_AT_ONCE: Final = 5000
+_LOADED_AT_ONCE: Final = 500
 _ALL: Final = 10_000_000
 # Markers, moments, days, amounts, long numbers and Sage's request ids: of one letter each.
 _TOO_EXACT: Final = re.compile(r"RP-[A-Z2-7]{16}\S*|\d{4}-\d\d-\d\d[T ][\d:.]+\S*|-?\d[\d,]*\.\d\d\b|\b[0-9a-f]{8}-[0-9a-f-]{20,}\b")
 GROUP_TEXT_MOST: Final = 300
+_TIMES: Final = ("first_at", "last_at", "open_since")
+_BARE: Final = tuple(name.encode() for name in ("facts", "state", "approved_by", "attempts", *_TIMES))
 WORDS_MOST: Final = 300  # characters of a letter in which `text` looks
 UNKNOWN: Final = (
     "operator",
@@ -198,6 +204,13 @@ def advice(system: str, code: str, message: str = "", detail: str = "") -> dict[
     if entry is None:
         return {"owner": UNKNOWN[0], "fix": UNKNOWN[1], "cause": "", "entry": ""}
     return {"owner": entry.owner, "fix": entry.fix, "cause": entry.cause, "entry": entry.name}
+
+
+def waits_for(letter: DeadLetter) -> list[str]:
+    """For whom an open letter waits: its owner, and "approval" where a payment has none; for nobody while it is not open."""
+    if letter.state != "open":
+        return []
+    return [letter.error["owner"], *([APPROVAL] if letter.kind == "Payment" and not letter.approved_by else [])]
 
 
 class Edit(NamedTuple):
@@ -216,6 +229,7 @@ class DeadLetter:
     """One letter. `payload` holds the row (Sage's, or as it was sent to Prime); `key` is Sage's record key, 0 for none.
 
     `approved_by`: the person who lets a payment be sent again, by another person than that; it holds for one replay.
+    `open_since`: when it was first refused since it last ended; a replay does not end it.
     """
 
     id: str
@@ -235,6 +249,7 @@ class DeadLetter:
     attempts: int = 1
     first_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     last_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    open_since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def item(self, connection: str) -> dict[str, Any]:
         """As `connect dead-letters list --json` shows it (design section 8)."""
@@ -338,6 +353,7 @@ class DeadLetters:
             trace=trace,
             first_at=self._clock(),
             last_at=self._clock(),
+            open_since=self._clock(),
         )
 
     async def put_many(self, letters: Sequence[DeadLetter]) -> None:
@@ -351,6 +367,8 @@ class DeadLetters:
                 if old is not None:
                     self._unindex(pipe, old)
                     letter = replace(letter, attempts=old.attempts + 1, first_at=old.first_at)  # noqa: PLW2901
+                    if old.state in ("open", "replaying"):
+                        letter = replace(letter, open_since=old.open_since)  # noqa: PLW2901
                     if old.state == "open" and (old.payload, old.error["code"]) == (letter.payload, letter.error["code"]):
                         letter = replace(letter, approved_by=old.approved_by)  # noqa: PLW2901 - it came by itself, as it was
                     if old.state == "discarded" and (old.payload, old.error["code"]) == (letter.payload, letter.error["code"]):
@@ -381,6 +399,20 @@ class DeadLetters:
         """
         total, found = await find_among(self._redis, [self], filters, states=states, offset=offset, limit=limit)
         return total, [letter for _, letter in found]
+
+    async def every(self, filters: Mapping[str, str], *, states: Sequence[str] = ("open",)) -> list[DeadLetter]:
+        """All that match, newest first, without payloads: as they were at one moment, less those that have left these states since."""
+        _, ids = await _found(self._redis, [self], filters, states, 0, _ALL)
+        letters: list[DeadLetter] = []
+        for start in range(0, len(ids), _LOADED_AT_ONCE):
+            some = [letter_id for _, letter_id in ids[start : start + _LOADED_AT_ONCE]]
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for letter_id in some:
+                    pipe.hmget(f"{self._prefix}{letter_id}", _BARE)
+                rows = await pipe.execute()
+            found = ({name: value for name, value in zip(_BARE, row, strict=True) if value is not None} for row in rows)
+            letters += [_letter(row | {b"payload": b""}) for row in found if row.get(b"state", b"").decode() in _checked(filters, states)]
+        return letters
 
     async def groups(self, filters: Mapping[str, str], *, states: Sequence[str] = ("open", "replaying")) -> list[Group]:
         """The letters that match, by what is wrong with them; the largest group first. Filters and errors as `find`."""
@@ -428,6 +460,7 @@ class DeadLetters:
                     pipe.srem(f"{self._prefix}approved", letter.id)
                     pipe.zrem(f"{self._prefix}state:open", letter.id)
                     pipe.zadd(f"{self._prefix}state:replaying", {letter.id: letter.last_at.timestamp()})
+                    self._waits(pipe, replace(letter, state="replaying"))
                     self._note(pipe, letter.id, "replayed", "", by)
             await pipe.execute()
         return sum(1 for letter in found.values() if letter.state == "open")
@@ -439,6 +472,7 @@ class DeadLetters:
             for letter in found:
                 pipe.hset(f"{self._prefix}{letter.id}", "approved_by", by)
                 pipe.sadd(f"{self._prefix}approved", letter.id)
+                self._waits(pipe, replace(letter, approved_by=by))
                 self._note(pipe, letter.id, "approved", "", by)
             await pipe.execute()
         return len(found)
@@ -451,6 +485,7 @@ class DeadLetters:
                     pipe.hset(f"{self._prefix}{letter.id}", "state", "open")
                     pipe.zrem(f"{self._prefix}state:replaying", letter.id)
                     pipe.zadd(f"{self._prefix}state:open", {letter.id: letter.last_at.timestamp()})
+                    self._waits(pipe, replace(letter, state="open"))
                     self._note(pipe, letter.id, "reopened", reason, "")
             await pipe.execute()
 
@@ -512,28 +547,38 @@ class DeadLetters:
                 await self._redis.hdel(f"{self._prefix}groups", group)
 
     async def group_older(self, most: int = 2000) -> int:
-        """Put letters into their groups and lines that a version without them has written: some at a time. Returns how many."""
-        done_key = f"{self._prefix}grouped"
+        """Put letters into their groups, lines and waits that a version without them has written: some at a time. Returns how many."""
+        done_key = f"{self._prefix}indexed"
         if await self._redis.exists(done_key):
             return 0
-        ungrouped: list[str] = []
+        left: list[str] = []
         for state in STATES:
-            async for name, _ in self._redis.zscan_iter(f"{self._prefix}state:{state}", count=1000):
-                ungrouped.append(name.decode())
-        flags = await self._redis.hmget(f"{self._prefix}group", ungrouped) if ungrouped else []
-        left = [name for name, group in zip(ungrouped, flags, strict=True) if group is None]
+            ids = [name.decode() async for name, _ in self._redis.zscan_iter(f"{self._prefix}state:{state}", count=1000)]
+            for start in range(0, len(ids), 1000):
+                left += await self._older(ids[start : start + 1000], waits=state in ("open", "replaying"))
         letters = await self._load(left[:most])
         async with self._redis.pipeline(transaction=True) as pipe:
             for letter in letters.values():
                 pipe.zadd(f"{self._prefix}by:group:{group_of(letter)}", {letter.id: letter.last_at.timestamp()})
                 self._store_group(pipe, letter)
+                pipe.hset(f"{self._prefix}{letter.id}", "open_since", letter.open_since.isoformat())
+                self._waits(pipe, letter)
             self._store_lines(pipe, letters.values())
             pipe.delete(f"{self._prefix}groups:counted")
             if len(left) <= most:
                 pipe.set(done_key, 1)
-                pipe.delete(f"{self._prefix}words")  # where an older version looked
+                pipe.delete(f"{self._prefix}words", f"{self._prefix}grouped")  # older versions' own
             await pipe.execute()
         return len(letters)
+
+    async def _older(self, letter_ids: Sequence[str], *, waits: bool) -> list[str]:
+        """Those without what a version before this one did not write."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(f"{self._prefix}group", letter_ids)
+            for letter_id in letter_ids if waits else ():
+                pipe.hget(f"{self._prefix}{letter_id}", "open_since")
+            groups, *since = await pipe.execute()
+        return [name for name, *found in zip(letter_ids, groups, since or groups, strict=True) if None in found]
 
     async def _end(self, letter_ids: Sequence[str], state: State, reason: str, by: str) -> int:
         found = [letter for letter in (await self._load(letter_ids)).values() if letter.state in ("open", "replaying")]
@@ -547,6 +592,7 @@ class DeadLetters:
                 pipe.zadd(f"{self._prefix}state:{state}", {letter.id: now.timestamp()})
                 pipe.hdel(self._keys(letter.company, letter.job, letter.part), letter.key)
                 pipe.srem(f"{self._prefix}approved", letter.id)
+                self._waits(pipe, replace(letter, state=state))
                 self._note(pipe, letter.id, state, reason, by)
             await pipe.execute()
         return len(found)
@@ -558,7 +604,11 @@ class DeadLetters:
             for letter_id in letter_ids:
                 pipe.hgetall(f"{self._prefix}{letter_id}")
             rows = await pipe.execute()
-        return {letter_id: _letter(self._opened(letter_id, row)) for letter_id, row in zip(letter_ids, rows, strict=True) if row}
+        return {letter_id: self.read(letter_id, row) for letter_id, row in zip(letter_ids, rows, strict=True) if row}
+
+    def read(self, letter_id: str, row: dict[bytes, bytes]) -> DeadLetter:
+        """The letter in a hash of this store."""
+        return _letter(self._opened(letter_id, row))
 
     def _opened(self, letter_id: str, row: dict[bytes, bytes]) -> dict[bytes, bytes]:
         return row if self._seal is None else row | {b"payload": self._seal.open(row[b"payload"], letter_id)}
@@ -568,7 +618,7 @@ class DeadLetters:
 
     def _store(self, pipe: Redis, letter: DeadLetter) -> None:
         facts = asdict(letter)
-        for name in ("payload", "state", "approved_by", "attempts", "first_at", "last_at"):
+        for name in ("payload", "state", "approved_by", "attempts", *_TIMES):
             facts.pop(name)
         key = f"{self._prefix}{letter.id}"
         pipe.hset(
@@ -579,8 +629,7 @@ class DeadLetters:
                 "state": letter.state,
                 "approved_by": letter.approved_by,
                 "attempts": letter.attempts,
-                "first_at": letter.first_at.isoformat(),
-                "last_at": letter.last_at.isoformat(),
+                **{name: getattr(letter, name).isoformat() for name in _TIMES},
             },
         )
         (pipe.sadd if letter.approved_by else pipe.srem)(f"{self._prefix}approved", letter.id)
@@ -592,8 +641,18 @@ class DeadLetters:
         pipe.zadd(f"{self._prefix}state:{letter.state}", {letter.id: score})
         for name, value in _indexed(letter).items():
             pipe.zadd(f"{self._prefix}by:{name}:{value}", {letter.id: score})
+        self._waits(pipe, letter)
         if letter.key and letter.state in ("open", "replaying"):
             pipe.hset(self._keys(letter.company, letter.job, letter.part), letter.key, letter.id)
+
+    def _waits(self, pipe: Redis, letter: DeadLetter) -> None:
+        """Say for whom it waits from now on; an owner that it had before is `_unindex`'s."""
+        mine = waits_for(letter)
+        for whom in {letter.error["owner"], APPROVAL}:
+            if whom in mine:
+                pipe.zadd(f"{self._prefix}since:{whom}", {letter.id: letter.open_since.timestamp()})
+            else:
+                pipe.zrem(f"{self._prefix}since:{whom}", letter.id)
 
     def _store_lines(self, pipe: Redis, letters: Iterable[DeadLetter]) -> None:
         pairs = [word for letter in letters for word in (letter.id, _line(letter))]
@@ -610,6 +669,7 @@ class DeadLetters:
         for name, value in _indexed(letter).items():
             pipe.zrem(f"{self._prefix}by:{name}:{value}", letter.id)
         pipe.zrem(f"{self._prefix}state:{letter.state}", letter.id)
+        pipe.zrem(f"{self._prefix}since:{letter.error['owner']}", letter.id)
 
     def _note(self, pipe: Redis, letter_id: str, what: str, why: str, by: str) -> None:
         pipe.delete(f"{self._prefix}owners", f"{self._prefix}groups:counted")  # whatever changes a letter is noted
@@ -646,19 +706,25 @@ async def find_among(
 ) -> tuple[int, list[tuple[int, DeadLetter]]]:
     """As `DeadLetters.find`, among several connections together: (total, one page of (place among them, letter)).
 
-    All are asked at once: it costs as many round trips as for one, and one more for each connection that is on the page.
+    All are asked at once: it costs as many round trips as for one.
     """
+    total, ids = await _found(redis, stores, filters, states, offset, limit)
+    async with redis.pipeline(transaction=False) as pipe:
+        for place, letter_id in ids:
+            pipe.hgetall(f"{stores[place].prefix}{letter_id}")
+        rows = await pipe.execute()
+    return total, [(place, stores[place].read(letter_id, row)) for (place, letter_id), row in zip(ids, rows, strict=True) if row]
+
+
+async def _found(
+    redis: Redis, stores: Sequence[DeadLetters], filters: Mapping[str, str], states: Sequence[str], offset: int, limit: int
+) -> tuple[int, list[tuple[int, str]]]:
+    """(total, one page of (place among the stores, id))."""
     plans, sought = await _plans(redis, stores, filters, _checked(filters, states))
     if any(sought):
         total, ids = await _sought(redis, plans, sought, offset + limit)
-        ids = ids[offset:]
-    else:
-        total, ids = await _newest(redis, plans, offset, limit)
-    wanted: dict[int, list[str]] = {}
-    for place, letter_id in ids:
-        wanted.setdefault(place, []).append(letter_id)
-    loaded = {place: await stores[place].some(names) for place, names in wanted.items()}
-    return total, [(place, loaded[place][letter_id]) for place, letter_id in ids if letter_id in loaded[place]]
+        return total, ids[offset:]
+    return await _newest(redis, plans, offset, limit)
 
 
 async def groups_among(
@@ -854,4 +920,5 @@ def _letter(row: Mapping[bytes, bytes]) -> DeadLetter:
         attempts=int(row[b"attempts"]),
         first_at=datetime.fromisoformat(row[b"first_at"].decode()),
         last_at=datetime.fromisoformat(row[b"last_at"].decode()),
+        open_since=datetime.fromisoformat(row.get(b"open_since", row[b"first_at"]).decode()),  # an older version knew no better
     )

@@ -7,7 +7,7 @@ connect:{sid}:errors:unknown   zset   shape of an error without an entry -> how 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from redis.asyncio import Redis
@@ -43,14 +43,18 @@ class Seen:
             self.count(pipe, [(error.system, error.code, error.message, catalogue().of(error) is not None)])
             await pipe.execute()
 
-    async def totals(self) -> dict[str, int]:
-        """{known, unknown}."""
-        raw = await self._redis.hgetall(self._totals)
-        return {name: int(raw.get(name.encode(), 0)) for name in ("known", "unknown")}
-
     async def unknown(self, most: int = 50) -> list[tuple[str, int]]:
         """Shapes of errors without an entry, the most frequent first."""
         return [(shape.decode(), int(times)) for shape, times in await self._redis.zrevrange(self._shapes, 0, most - 1, withscores=True)]
+
+
+async def totals(redis: Redis, sids: Iterable[str]) -> dict[str, int]:
+    """{known, unknown} of these connections together."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for sid in sids:
+            pipe.hmget(f"connect:{sid}:errors", "known", "unknown")
+        rows = await pipe.execute()
+    return {name: sum(int(row[at] or 0) for row in rows) for at, name in enumerate(("known", "unknown"))}
 
 
 def coverage(known: int, unknown: int) -> float:

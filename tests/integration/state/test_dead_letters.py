@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from connect.errors import Permanent, Poison
+from connect.state import dead_letters
 from connect.state.dead_letters import FILTERS, KEPT, DeadLetters, Edit
 from connect.state.seal import LOST, Seal
-from connect.state.seen import Seen, coverage
+from connect.state.seen import Seen, coverage, totals
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -212,6 +214,67 @@ async def test_open_letters_are_counted_by_who_must_act(letters):
     assert await letters.owners() == {"consultant": 2, "Sage administrator": 1}
 
 
+async def since(redis, whom):
+    """Letters that wait for somebody, and after how many hours of the test they began to."""
+    found = await redis.zrange(f"connect:sid:dl:since:{whom}", 0, -1, withscores=True)
+    return {name.decode(): (at - NOON.timestamp()) // 3600 for name, at in found}
+
+
+async def test_how_long_a_letter_waits_counts_from_its_first_refusal_whatever_is_tried_meanwhile(letters, redis, clock):
+    (name,) = await put(letters, letter(letters))
+    clock.now += timedelta(hours=2)
+    await put(letters, letter(letters))
+    assert await since(redis, "consultant") == {name: 0}
+    await letters.replaying([name], by="ann")
+    assert await since(redis, "consultant") == {}
+    await letters.reopen([name], reason="the run failed")
+    assert await since(redis, "consultant") == {name: 0}
+    await letters.replaying([name], by="ann")
+    await put(letters, letter(letters))
+    assert await since(redis, "consultant") == {name: 0}
+    await put(letters, letter(letters, error=Poison("x", system="sage", code="too_long")))
+    assert (await since(redis, "consultant"), await since(redis, "Sage administrator")) == ({}, {name: 0})
+
+
+@pytest.mark.parametrize("end", ["resolve", "discard"])
+async def test_a_letter_that_ended_waits_no_more_and_anew_when_it_comes_back(letters, redis, clock, end):
+    (name,) = await put(letters, letter(letters))
+    await getattr(letters, end)([name], reason="done")
+    assert await since(redis, "consultant") == {}
+    clock.now += timedelta(hours=5)
+    await put(letters, letter(letters, payload=b"another"))
+    assert await since(redis, "consultant") == {name: 5}
+    assert (await letters.get(name)).first_at < NOON + timedelta(hours=1)
+
+
+async def test_a_payment_waits_for_approval_until_it_has_one_and_again_after_its_replay(letters, redis, clock):
+    one = {"kind": "Payment", "key": 0, "number": "P-1"}
+    other, name = await put(letters, letter(letters, key=8), letter(letters, **one))
+    assert other in await since(redis, "consultant")
+    assert await since(redis, "approval") == {name: 0}
+    clock.now += timedelta(hours=1)
+    await letters.approve([name], by="ann")
+    assert await since(redis, "approval") == {}
+    await put(letters, letter(letters, **one))  # refused again as it was: still approved
+    assert await since(redis, "approval") == {}
+    await letters.replaying([name], by="bo")
+    await put(letters, letter(letters, **one))
+    assert await since(redis, "approval") == {name: 0}
+    await letters.discard([name, other], reason="paid by hand")
+    assert (await since(redis, "approval"), await since(redis, "consultant")) == ({}, {})
+
+
+async def test_letters_of_a_version_that_did_not_say_since_when_wait_since_their_first_refusal(letters, redis, clock):
+    names = await put(letters, *(letter(letters, key=key) for key in (1, 2, 3)))
+    await letters.resolve(names[2:], reason="accepted")
+    for name in names:
+        await redis.hdel(f"connect:sid:dl:{name}", "open_since")
+    await redis.delete("connect:sid:dl:since:consultant")
+    clock.now += timedelta(hours=3)
+    assert [await letters.group_older(1) for _ in range(3)] == [1, 1, 0]
+    assert await since(redis, "consultant") == dict.fromkeys(names[:2], 0)
+
+
 async def test_ended_letters_are_kept_for_400_days_and_leave_nothing_behind(letters, redis, clock):
     names = await put(letters, *(letter(letters, key=key) for key in range(1, 6)))
     await letters.resolve(names[:2], reason="accepted")
@@ -269,12 +332,38 @@ async def test_pages_follow_one_another_over_all_states_without_gap_or_double(le
         assert seen == [f"V{key}" for key in range(30, 0, -1)]
 
 
+@pytest.mark.parametrize(
+    "filters", [{}, {"owner": "consultant"}, {"supplier": "vendor"}, {"company": "100", "owner": "consultant"}, {"state": "discarded"}]
+)
+async def test_every_letter_that_matches_is_found_once_without_its_payload(letters, filters, monkeypatch):
+    monkeypatch.setattr(dead_letters, "_LOADED_AT_ONCE", 3)
+    names = await put(letters, *(letter(letters, key=key) for key in range(1, 12)))
+    await letters.discard(names[:5], reason="no")
+    expected = (await letters.find(filters, states=("open",), limit=100))[1]
+    assert len(expected) in (5, 6)
+    assert await letters.every(filters) == [replace(one, payload=b"") for one in expected]
+
+
+async def test_a_letter_that_ends_while_all_are_read_is_left_out(letters, monkeypatch):
+    monkeypatch.setattr(dead_letters, "_LOADED_AT_ONCE", 1)
+    names = await put(letters, letter(letters, key=1), letter(letters, key=2))
+    look = dead_letters._found
+
+    async def then_one_ends(*asked):
+        found = await look(*asked)
+        await letters.resolve(names[:1], reason="accepted")
+        return found
+
+    monkeypatch.setattr(dead_letters, "_found", then_one_ends)
+    assert [one.id for one in await letters.every({})] == names[1:]
+
+
 async def test_errors_are_counted_by_whether_the_catalogue_knows_them(redis, letters):
     strange = [refused("XX", f"the flux {number} is off") for number in range(3)]
     await put(letters, letter(letters, key=1), *(letter(letters, key=2 + at, error=error) for at, error in enumerate(strange)))
     seen = Seen(redis, "sid")
     await seen.add(Permanent("Account 9 is not valid", system="sage", code="REST-7001"))
-    assert await seen.totals() == {"known": 2, "unknown": 3}
+    assert await totals(redis, ["sid", "of-nobody"]) == {"known": 2, "unknown": 3}
     assert await seen.unknown() == [("prime XX: the flux # is off", 3)]
     assert (coverage(2, 3), coverage(0, 0)) == (0.4, 1.0)
 
