@@ -35,8 +35,9 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
         loaded = load(config)
     except ConfigProblems as error:
         problems = error.problems
-        document = {"ok": False, "file": str(config), "problems": problems, "warnings": []}
-        screen.result(document, lambda: screen.say("\n".join((*problems, f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"))))
+        document = {"ok": False, "file": str(config), "problems": problems, "owners": error.owners, "warnings": []}
+        lines = [f"{problem} (to be done by: {owner})" for problem, owner in zip(problems, error.owners, strict=True)]
+        screen.result(document, lambda: screen.say("\n".join((*lines, f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"))))
         raise typer.Exit(2) from None
     warnings = [*loaded.warnings, *(text for one in loaded.connections for text in _does_not_fit(one))]
     document = {"ok": True, "file": str(config), "problems": [], "warnings": warnings}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # late imports: see cli.py
     from connect.config import Config
     from connect.doctor import Result
     from connect.setup.dimensions import Dimension
+    from connect.setup.proposals import Proposals
     from connect.setup.questions import Answers, Company, Question
 
 EXAMPLE: Final = (
@@ -108,6 +109,7 @@ class _SetUp:
     results: list[Result] = field(default_factory=list)
     dimensions: list[Dimension] = field(default_factory=list)
     levels: dict[str, tuple[int, int]] = field(default_factory=dict)
+    heard: Proposals | None = None
     notes: list[str] = field(default_factory=list)
     config: Config | None = None
 
@@ -166,10 +168,18 @@ class _SetUp:
         how = "proposed from what Sage has and requires" if self.dimensions else "the mandatory ones, since Sage could not be asked"
         self.notes.append(f"dimensions: {', '.join(self.answers['dimensions.chosen'])} ({how})")
 
+    def take(self, heard: Proposals) -> dict[str, str]:
+        """Have what Sage proposes in place of defaults; why, of what is not answered."""
+        self.heard = heard
+        self.answers.proposed |= heard.answers
+        return {key: why for key, why in heard.why.items() if key not in self.answers.values}
+
     async def _tried(self) -> None:
         from connect.doctor import CHECKS, examine
 
-        found, self.dimensions, self.levels = await asked_of_sage(self.configured())
+        found, self.dimensions, self.levels, heard = await asked_of_sage(self.configured())
+        for key, why in self.take(heard).items():
+            self.notes.append(f"{key} = {shown(self.answers[key])}, since {why}")
         if any(result.check.name == SAGE_GATE and result.verdict == "ok" for result in found) and not self.answers["dimensions.chosen"]:
             self.propose()
         from workers.cli_doctor import systems_of
@@ -186,12 +196,16 @@ class _SetUp:
 
     def warnings(self) -> list[str]:
         """All that should be looked at, besides what fails; worst first."""
-        from connect.config.stages import misplaced, values_of
+        from connect.config.stages import misplaced, stage_of_name, values_of
         from connect.setup.dimensions import doubts
 
         said = [f"{one.text} {one.do} (to be done by: {one.owner})" for one in sorted(self.limits(), key=lambda one: not one.stops)]
         said += self._found("warning")
         connection = self._tables()["connections"][0]
+        if stage_of_name(connection["name"]) is None:
+            said.append(
+                f"connection {connection['name']} says neither TEST nor PROD at its end: nobody sees which of them it is. Rename it"
+            )
         references = {key: value for key, value in values_of(connection).items() if str(value).startswith(("env:", "file:"))}
         said += [f"{key}: {words}" for key, words in misplaced(connection["name"], references)]  # of the others config.warnings speaks
         if self.dimensions:
@@ -295,10 +309,13 @@ def _is_there(reference: str, folder: Path) -> bool:
     return bool(os.environ.get(name)) if kind == "env" else (folder / Path(name).expanduser()).is_file()
 
 
-async def asked_of_sage(config: Config) -> tuple[list[Result], list[Dimension], dict[str, tuple[int, int]]]:
-    """Whether Sage lets us in, and if so which dimensions it has and how much of each register belongs to entities."""
+async def asked_of_sage(config: Config) -> tuple[list[Result], list[Dimension], dict[str, tuple[int, int]], Proposals]:
+    """Whether Sage lets us in; if so which dimensions it has, how much of each register belongs to entities, and what it proposes."""
     from connect.doctor import examine
+    from connect.doctor.needs import needs
+    from connect.sage.facts import VENDOR
     from connect.setup.dimensions import register_levels, survey
+    from connect.setup.proposals import Proposals, proposals
     from workers.cli_doctor import systems_of
     from workers.command import tools_of_config
 
@@ -306,9 +323,11 @@ async def asked_of_sage(config: Config) -> tuple[list[Result], list[Dimension], 
     async with tools_of_config(config) as tools, systems_of(tools, connection.sid) as systems:
         results = await examine(_checks([SAGE_GATE]), systems)
         if results[-1].verdict != "ok":
-            return results, [], {}
+            return results, [], {}, Proposals()
+        vendor = needs(connection).get(VENDOR)
+        heard = await proposals(systems.sage, vendor.fields if vendor else ())
         jobs = [job for job in dict.fromkeys(job.job for job in connection.jobs) if job != "GetDimObjects"]
-        return results, await survey(systems.sage), await register_levels(systems.sage, jobs)
+        return results, await survey(systems.sage), await register_levels(systems.sage, jobs), heard
 
 
 async def asked_of_prime(config: Config) -> list[Result]:
@@ -394,6 +413,7 @@ class _Interview:
         self._companies()
         self._section("connection")
         self._section("sage", check=self._try_sage)
+        self._section("registers")
         self._section("documents")
         self._show_levels()
         self._section("levels")
@@ -420,21 +440,36 @@ class _Interview:
         while True:
             self._title(section)
             for question in asked:
-                if question.when(self._answers):
+                if question.when(self._answers) and not question.fine:
                     self._ask(question)
+            self._finer([question for question in asked if question.fine and question.when(self._answers)])
             if check is None or not self._test or _tried(check):
                 return
             if not typer.confirm("Answer this section again?", default=True, err=True):
                 return
 
+    def _finer(self, questions: Sequence[Question]) -> None:
+        """Settings that most customers leave as they are."""
+        if not questions:
+            return
+        typer.secho(f"   Now: {', '.join(f'{one.alias} = {shown(self._answers[one.key])}' for one in questions)}.", dim=True, err=True)
+        if typer.confirm("Change any of these finer settings?", default=False, err=True):
+            for question in questions:
+                if question.when(self._answers):
+                    self._ask(question)
+
     def _ask(self, question: Question) -> None:
         """One question, until it is answered."""
+        from connect.config.stages import ADDRESSES, KEYS, misplaced
+
         default = self._answers[question.key]
         number = f"{question.number}. " if question.number else ""
-        hint = _shown(default) if default not in (None, "") else "nothing" if question.optional else ""
+        hint = shown(default) if default not in (None, "") else "nothing" if question.optional else ""
         options = f" ({', '.join(question.choices)})" if question.choices else " (yes/no)" if question.kind == "yes" else ""
         if question.why:
             typer.secho(f"   {question.why}", dim=True, err=True)
+        if question.key == "registers.rate_type" and (types := self._rate_types()):
+            typer.secho(f"   Sage has rates of {', '.join(types)}.", dim=True, err=True)
         while True:
             text = typed(f"{number}{question.ask}{options}{f' [{hint}]' if hint else ''} ")
             if not text and default not in (None, ""):
@@ -447,13 +482,33 @@ class _Interview:
             else:
                 try:
                     value = question.judged(question.understood(text))
+                    self._agrees(question, value)
                 except ValueError as error:
                     screen.say(f"  {error}")
                     continue
             self._answers.values[question.key] = value
+            if question.alias in (*ADDRESSES, *KEYS):
+                for _, words in misplaced(str(self._answers["connection.name"]), {question.alias: value}):
+                    screen.say(f"  look again: {words}")
             if question.kind == "secret":
                 self._secret(str(value))
             return
+
+    def _rate_types(self) -> tuple[str, ...]:
+        return self._setup.heard.rate_types if self._setup.heard is not None else ()
+
+    def _agrees(self, question: Question, value: Any) -> None:
+        """What other answers say to this one. Raises ValueError."""
+        from connect.config.names import nearest
+
+        known: Sequence[str] = ()
+        if question.key == "registers.rate_type":
+            known = self._rate_types()
+        elif question.key == "sage.purchase_order_companies":
+            known = [one.company for one in self._answers.companies]
+        for one in value if isinstance(value, list) else [value]:
+            if known and one not in known:
+                raise ValueError(f"{one!r} is not one of {', '.join(known)}{nearest(str(one), known)}")
 
     def _secret(self, reference: str) -> None:
         """A secret that is not there can be typed, for this process alone."""
@@ -509,7 +564,9 @@ class _Interview:
         values = {**self._answers.values, **NOT_YET, "prime.password": "env:CONNECT_STAND_IN", "documents.invoices": False}
         probe = replace(self._setup, answers=replace(self._answers, values={**values, "documents.rillion_pay": False}))
         screen.say("trying Sage … (a Redis that is new waits six seconds first)")
-        results, self._setup.dimensions, self._setup.levels = waited(asked_of_sage(probe.configured()))
+        results, self._setup.dimensions, self._setup.levels, heard = waited(asked_of_sage(probe.configured()))
+        for key, why in self._setup.take(heard).items():
+            screen.say(f"  {why}: {heard.answers[key]} is proposed below")
         return _said(results, "Sage")
 
     def _try_prime(self) -> bool:
@@ -595,7 +652,7 @@ def typed(prompt: str) -> str:
     return line.strip()
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):

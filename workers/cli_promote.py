@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from connect.errors import ConfigError
-from workers.cli_init import typed
+from workers.cli_init import shown, typed
 from workers.command import CONFIG_FILE, ConfigOption, JsonOption, LogLevel, begin, screen
 
 if TYPE_CHECKING:  # late imports: see cli.py
@@ -102,15 +102,16 @@ def _fill(promotion: Promotion, path: Path | None, pairs: list[str]) -> None:
     ]
     for key in given.keys() & questions:
         try:
-            promotion.given[key] = questions[key].judged(given[key])
+            typed_ = isinstance(given[key], str)  # --set, or a file's text
+            promotion.given[key] = questions[key].judged(questions[key].understood(given[key]) if typed_ else given[key])
         except ValueError as error:
             wrong.append(f"{key}: {error}")
-    left = [question for question in questions.values() if question.key not in given]
+    left = [question for question in promotion.questions() if question.key not in given]
     if sys.stdin.isatty():
         if wrong:
             raise ConfigError("; ".join(wrong), code="usage")
-        for question in left:
-            promotion.given[question.key] = _asked(question)
+        for key in [question.key for question in left]:  # one answer may be another's default
+            promotion.given[key] = _asked(next(question for question in promotion.questions() if question.key == key))
     else:
         wrong += [f"{question.key} is missing: {question.ask}" for question in left if question.default is None]
     if wrong:
@@ -119,7 +120,7 @@ def _fill(promotion: Promotion, path: Path | None, pairs: list[str]) -> None:
 
 def _asked(question: Question) -> Any:
     while True:
-        text = typed(f"{question.ask}{f' [{question.default}]' if question.default is not None else ''} ")
+        text = typed(f"{question.ask}{f' [{shown(question.default)}]' if question.default is not None else ''} ")
         if not text and question.default is not None:
             return question.default
         try:

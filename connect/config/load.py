@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,7 +19,7 @@ from connect.config.models import Config, Connection, Endpoint, Notification, Pr
 from connect.config.names import DOCUMENT_JOBS, JOBS, nearest
 from connect.config.poller import Poller, is_poller, read_poller
 from connect.config.rows import repaired
-from connect.config.stages import ADDRESSES, KEYS, misplaced
+from connect.config.stages import ADDRESSES, KEYS, misplaced, shared
 from connect.errors import ConfigError
 
 Loc = tuple[str | int, ...]
@@ -31,11 +31,15 @@ _REST_KEYS: Final = (
 
 
 class ConfigProblems(ConfigError):
-    """The file has problems; `problems` has one line each, in the order of the file."""
+    """The file has problems; `problems` has one line each, in the order of the file, `owners` who mends it.
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    `operator`: those that lie in the environment in which Connect runs, and not in the file.
+    """
+
+    def __init__(self, problems: Sequence[str], operator: Collection[str] = ()) -> None:
         super().__init__("\n".join(problems), code="config")
         self.problems = tuple(problems)
+        self.owners = tuple("operator" if one in operator else "consultant" for one in problems)
 
 
 class _Problem(NamedTuple):
@@ -45,6 +49,7 @@ class _Problem(NamedTuple):
 
 
 _NOTHING: Final = object()
+_BY_OPERATOR: Final = "where Connect runs"
 
 
 def load_config(path: Path | str = "connect.toml", *, environ: Mapping[str, str] | None = None, jobs: Iterable[str] = ()) -> Config:
@@ -70,7 +75,7 @@ def _poller(path: Path) -> Poller | None:
         try:
             tables = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ConfigProblems([f"{path}:{error.lineno}: is not valid JSON: {error.msg}"]) from None
+            raise ConfigProblems([f"{path}:{error.lineno}: is not valid JSON: {error.msg}; correct that line"]) from None
         if not isinstance(tables, dict):
             raise ConfigProblems([f"{path}:1: is no poller file: expected a JSON object with pollers"])
         lines: dict[Loc, int] = {}
@@ -120,9 +125,9 @@ def read_text(path: Path) -> str:
             [f"{path}: there is no such file; give another with --config or CONNECT_CONFIG, or try `connect demo`"]
         ) from None
     except UnicodeDecodeError as error:
-        raise ConfigProblems([f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})"]) from None
+        raise ConfigProblems([f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"]) from None
     except OSError as error:
-        raise ConfigProblems([f"{path}: cannot be read: {error.strerror}"]) from None
+        raise ConfigProblems([f"{path}: cannot be read: {error.strerror}; give another with --config or CONNECT_CONFIG"]) from None
 
 
 def tables_of(text: str, path: Path) -> dict[str, Any]:
@@ -131,7 +136,7 @@ def tables_of(text: str, path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         match = re.search(r"line (\d+)", str(error))
-        raise ConfigProblems([f"{path}{':' + match[1] if match else ''}: is not valid TOML: {error}"]) from None
+        raise ConfigProblems([f"{path}{':' + match[1] if match else ''}: is not valid TOML: {error}; correct that line"]) from None
 
 
 def parse_config(
@@ -162,9 +167,11 @@ def parse_config(
     if not raw.get("connections"):
         problems.append(_Problem(("connections",), _NOTHING, "is missing; expected at least one [[connections]]"))
     if problems or config is None:
-        raise ConfigProblems(_texts(problems, path, lines, raw, places))
+        operators = [problem for problem in problems if problem.message.endswith(_BY_OPERATOR)]
+        raise ConfigProblems(_texts(problems, path, lines, raw, places), _texts(operators, path, lines, raw, places))
     for number, connection in enumerate(config.connections):
         notes.extend(_doubts(number, connection))
+    notes.extend(_shared(config.connections))
     files = {name: getattr(config.redis, name) for name in ("data_dir", "tls_ca_file", "tls_cert_file", "tls_key_file")}
     files = {name: path.parent / file.expanduser() for name, file in files.items() if file is not None}
     return config.model_copy(
@@ -323,16 +330,18 @@ def _resolve(reference: str, folder: Path, environ: Mapping[str, str]) -> tuple[
     """(secret, "") or ("", what is wrong)."""
     kind, _, name = reference.partition(":")
     if kind == "env" and name:
-        if name not in environ:
-            return "", f"the environment variable {name} is not set{nearest(name, environ)}"
-        return (environ[name], "") if environ[name] else ("", f"the environment variable {name} is empty")
+        if environ.get(name):
+            return environ[name], ""
+        near = "" if name in environ else nearest(name, environ)
+        is_ = "is empty" if name in environ else f"is not set{near}"
+        return "", f"the environment variable {name} {is_}{' Else' if near else ';'} set it {_BY_OPERATOR}"
     if kind == "file" and name:
         file = folder / Path(name).expanduser()
         try:
             secret = file.read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
-            return "", f"the file {file} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
-        return (secret, "") if secret else ("", f"the file {file} is empty")
+            return "", f"the file {file} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'}); write it {_BY_OPERATOR}"
+        return (secret, "") if secret else ("", f"the file {file} is empty; write it {_BY_OPERATOR}")
     return "", "a secret does not stand in the file; write env:NAME (an environment variable) or file:PATH"
 
 
@@ -479,6 +488,9 @@ def _across(connections: Sequence[Connection | None]) -> list[_Problem]:
                 problems.append(_Problem((*loc, "jobs", index, "job"), job.job, message))
         companies = connection.companies
         for index, section in enumerate(connection.company_lookups):
+            if section.company in [one.company for one in connection.company_lookups[:index]]:
+                message = "has lookups above already; put all of them into one [[connections.companies]]"
+                problems.append(_Problem((*loc, "companies", index, "company"), section.company, message))
             if section.company not in companies:
                 message = (
                     f"no job is for this company{nearest(section.company, companies)} (jobs are for: {', '.join(companies) or 'none'})"
@@ -506,16 +518,32 @@ def _across_notifications(config: Config) -> list[_Problem]:
     return problems
 
 
+def _values(connection: Connection) -> dict[str, Any]:
+    """What tells test from production."""
+    credentials = connection.lookups.credentials.model_dump(by_alias=True)
+    return {key: getattr(connection, key) for key in ADDRESSES} | {key: credentials[key] for key in KEYS}
+
+
+def _table_of(key: str) -> Loc:
+    return ("lookups", "Credentials") if key in KEYS else ()
+
+
+def _shared(connections: Sequence[Connection]) -> Iterator[_Problem]:
+    """Tests that have something of production's."""
+    values = {connection.name: _values(connection) for connection in connections}
+    for number, connection in enumerate(connections):
+        for key, words in shared(connection.name, values[connection.name], values):
+            yield _Problem(("connections", number, *_table_of(key), key), _NOTHING, words)
+
+
 def _doubts(number: int, connection: Connection) -> list[_Problem]:
     """What is allowed but looks wrong."""
     loc: Loc = ("connections", number)
     doubts: list[_Problem] = []
     if connection.url.lower().endswith(".aspx"):
         doubts.append(_Problem((*loc, "url"), connection.url, "ends in .aspx; Prime's web service ends in .asmx"))
-    credentials = connection.lookups.credentials.model_dump(by_alias=True)
-    values = {key: getattr(connection, key) for key in ADDRESSES} | {key: credentials[key] for key in KEYS}
-    for key, words in misplaced(connection.name, values):
-        doubts.append(_Problem((*loc, *(("lookups", "Credentials") if key in KEYS else ()), key), _NOTHING, words))
+    for key, words in misplaced(connection.name, _values(connection)):
+        doubts.append(_Problem((*loc, *_table_of(key), key), _NOTHING, words))
     if not connection.jobs:
         doubts.append(_Problem((*loc, "jobs"), _NOTHING, "no [[connections.jobs]]: nothing will run"))
     for index, job in enumerate(connection.jobs):

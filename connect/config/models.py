@@ -80,7 +80,7 @@ def _service_url(value: str) -> str:
 
 def _not_blank(value: str) -> str:
     if not value.strip():
-        raise ValueError("is empty")
+        raise ValueError("is empty; write something, or leave the key out where it has a default")
     return value
 
 
@@ -266,7 +266,7 @@ def _objects(value: Any) -> dict[str, int]:
         if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= OBJECT_TYPES:
             problems.append(((name,), f"expected an object type of Prime, a whole number from 1 to {OBJECT_TYPES}"))
         elif number in taken:
-            problems.append(((name,), f"object type {number} is already {taken[number]}; each number may be used once"))
+            problems.append(((name,), f"object type {number} is already {taken[number]}; give each dimension a number of its own"))
         else:
             taken[number] = name
     problems.extend(
@@ -340,7 +340,11 @@ class Job(_Model):
     @classmethod
     def _cron(cls, value: str | None) -> str | None:
         if value is not None:
-            Cron.parse(value)
+            try:
+                Cron.parse(value)
+            except ValueError as error:
+                words = 'write minute, hour, day, month and day of the week, such as "0 * * * *"'
+                raise ValueError(f"{error}; {words}") from None
         return value
 
     @field_validator("every")
@@ -464,6 +468,10 @@ class Connection(_Model):
     receipt_after_minutes: int = Field(
         default=60, ge=1, le=10_080, description="minutes after which a document without its receipt is shown, from 1 to 10080 (a week)"
     )
+    reconcile: str | None = Field(
+        default=None,
+        description='a cron expression such as "0 5 * * 6" (Saturdays at 5): when Sage, Prime and the journal are compared',
+    )
     marketplace_client: bool = Field(
         default=False, description="true: SageClientId is a Sage marketplace partner's, whose calls do not count against the entitlement"
     )
@@ -480,6 +488,17 @@ class Connection(_Model):
             raise ValueError(f'is missing, and register_transport = "rest" needs it: {expected} (or write register_transport = "soap")')
         return value
 
+    @field_validator("reconcile")
+    @classmethod
+    def _reconcile(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                Cron.parse(value)
+            except ValueError as error:
+                words = 'write minute, hour, day, month and day of the week, such as "0 * * * *"'
+                raise ValueError(f"{error}; {words}") from None
+        return value
+
     @field_validator("jobs")
     @classmethod
     def _jobs(cls, value: list[Job], info: ValidationInfo) -> list[Job]:
@@ -487,7 +506,7 @@ class Connection(_Model):
         problems: list[tuple[tuple[str | int, ...], str]] = []
         for number, job in enumerate(value):
             if (job.job, job.company) in first:
-                problems.append(((number,), f"{job.job} of company {job.company} is there twice; one is enough"))
+                problems.append(((number,), f"{job.job} of company {job.company} is there twice; leave one of them out"))
             first.setdefault((job.job, job.company), number)
         if problems:
             raise ProblemsError(problems)

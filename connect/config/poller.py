@@ -58,7 +58,7 @@ def read_poller(tables: Mapping[str, Any]) -> tuple[Poller, list[tuple[Loc, Any,
             problems.append(((*loc, "connection"), name, "expected the name of a connection of the configuration"))
             continue
         if name in intervals:
-            problems.append(((*loc, "connection"), name, "is there twice; one is enough"))
+            problems.append(((*loc, "connection"), name, "is there twice; leave one of them out"))
         if interval and not (isinstance(interval, str) and INTERVAL.fullmatch(interval.strip())):
             problems.append(((*loc, "interval"), interval, 'expected a time such as "15m", "2h" or "1d"'))
         intervals[name] = str(interval)

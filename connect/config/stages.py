@@ -67,7 +67,19 @@ def misplaced(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]
             yield key, f"{value} looks like {other}, and {name} is {'a test' if stage == 'test' else 'production'}"
 
 
+def shared(name: str, values: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Of a test's values, those that a production connection has as well: (key, what is odd). `others`: name -> its values."""
+    if stage_of_name(name) != "test":
+        return
+    for other, theirs in others.items():
+        if stage_of_name(other) == "production":
+            for key in OWN:
+                if values.get(key) is not None and values[key] == theirs.get(key):
+                    yield key, f"is what {other} has, which is production, and {name} is a test; give it one of its own"
+
+
 ADDRESSES: Final = ("environment", "url", "rest_url", "rest_identity_url", "rest_tenant", "password", "rest_client_secret")
+OWN: Final = ("environment", "url", "password", "rest_client_secret", "SageClientId", "SageClientSecret", "SageUserName")  # of each
 KEYS: Final = ("SageTokenUrl", "SageBaseUrl", "SageQueryUrl", "SageClientId", "SageClientSecret", "SageUserName")
 
 

@@ -39,7 +39,7 @@ def parse(text: str, path: Path) -> Answers:
     except tomllib.TOMLDecodeError as error:
         raise ConfigProblems([f"{path}: is no TOML: {error}"]) from None
     answers = Answers()
-    problems = [*_companies(tables.get("companies"), answers), *_sections(tables, answers), *_missing(answers)]
+    problems = [*_companies(tables.get("companies"), answers), *_sections(tables, answers), *_missing(answers), *_strangers(answers)]
     lines = key_lines(text)
     if problems:
         placed = sorted(((line_of(place, lines), place, words) for place, words in problems), key=lambda one: one[0])
@@ -91,6 +91,15 @@ def _missing(answers: Answers) -> Iterator[Problem]:
         if question.default_of(answers) is not None:
             continue
         yield (question.section, question.name), f"is not answered: {question.ask}{f' {question.why}' if question.why else ''}"
+
+
+def _strangers(answers: Answers) -> Iterator[Problem]:
+    """Companies that are named in an answer and are none."""
+    known = [one.company for one in answers.companies]
+    named = answers["sage.purchase_order_companies"]
+    for name in named if known and isinstance(named, list) else ():
+        if name not in known:
+            yield ("sage", "purchase_order_companies"), f"{name!r} is no company{nearest(str(name), known)} there are {', '.join(known)}"
 
 
 def _companies(rows: Any, answers: Answers) -> Iterator[Problem]:

@@ -38,7 +38,7 @@ def limits(answers: Answers) -> list[Limit]:
         found.append(
             Limit(
                 "6",
-                f"{listed}: Connect is released for North America, Western Europe and the Nordic countries, and not for this.",
+                f"{listed}: Connect is released for North America (US, Canada), Western Europe and the Nordic countries, and not for this.",
                 "Rillion",
                 "Have it confirmed before the agreement; tax and bank details of other countries have not been tried.",
             )
@@ -82,10 +82,12 @@ def limits(answers: Answers) -> list[Limit]:
             )
         )
     if answers["sage.purchase_orders"]:
+        users = ", ".join(answers["sage.purchase_order_companies"] or ()) or "all companies"
         found.append(
             Limit(
                 "11",
-                "Purchase orders are in use, and Connect imports neither orders nor receipts: Prime cannot match invoices with them.",
+                f"Purchase orders are in use ({users}), and Connect imports neither orders nor receipts: Prime cannot match invoices with "
+                "them.",
                 "customer",
                 "Keep order invoices out of this solution, or approve them in Prime without an order.",
             )

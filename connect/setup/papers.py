@@ -109,7 +109,9 @@ def checklist(case: Case) -> str:
 
 def _states(case: Case) -> dict[int, str]:
     """Of the steps that Connect knows something of."""
-    states = {5: "done: all questions are answered", 12: "not needed: Sage is in the cloud", 13: "not needed: Sage is in the cloud"}
+    states = {5: "done: all questions are answered"}
+    if not case.answers["connection.on_premise"]:
+        states |= dict.fromkeys((12, 13), "not needed: Connect does not run at the customer's")
     if case.proved("prime.environment", "prime.login"):
         states |= {9: f"done: {case.connection.environment} is there", 10: f"done: {case.connection.username} is let in"}
     states[11] = f"done: {case.connection.name} is in the configuration"
@@ -172,6 +174,7 @@ def _steps(case: Case) -> list[tuple[str, list[Task]]]:
     user, _, company = str(answers["sage.username"]).partition("@")
     jobs = {job.job for job in connection.jobs if job.active}
     pays, books = "ExportPayments" in jobs, "ExportInvoices" in jobs
+    files = books and bool(answers["documents.images"])
     return [
         ("Administrator", [Task(f"Sign in to company {company} with full administration rights.")]),
         (
@@ -212,8 +215,8 @@ def _steps(case: Case) -> list[tuple[str, list[Task]]]:
         (
             "Attachment folder",
             [Task(f"Company > Setup > Attachment folders: add `{answers['documents.folder']}`.", ("sage.folder",))]
-            if books
-            else [Task("Not needed: no invoices are booked yet.", needed=False)],
+            if files
+            else [Task("Not needed: no files are sent to Sage.", needed=False)],
         ),
         (
             "Currencies",

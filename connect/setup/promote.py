@@ -10,8 +10,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from connect.config.models import Connection, Credentials, GeneralSettings
-from connect.config.stages import PARTNER_CLIENT, misplaced, values_of
-from connect.setup.questions import Question, variable_of
+from connect.config.stages import OWN, PARTNER_CLIENT, misplaced, stage_of_name, values_of
+from connect.setup.questions import Question, prime_host, variable_of
 
 _REST: Final = {
     "rest_url": "Where is production's REST API of Prime?",
@@ -22,8 +22,13 @@ _REST: Final = {
     "rest_user": "Who is the REST user?",
     "rest_role": "In which role?",
 }
+_GENERAL: Final = {
+    "ShowInvoiceBaseURL": "Where do people reach production's Prime?",
+    "StartOn": "From which date on are production's documents ours?",
+    "BankAccountMapping": "Which bank of production's Sage is each account of Rillion Pay?",
+}
+_OF_ALL: Final = ("ShowInvoiceBaseURL", "StartOn")  # what a test's company had of its own is asked for all companies
 _SECRETS: Final = {"password": "PRIME_PASSWORD", "rest_client_secret": "PRIME_SECRET", "SageClientSecret": "SAGE_SECRET"}
-_DIFFERENT: Final = ("environment", "url", "password", "rest_client_secret", "SageClientSecret", "SageUserName")
 _STAYS: Final = ("username", "rest_user", "rest_role", "SageTokenUrl", "SageBaseUrl", "SageQueryUrl", "SageRestVersion")
 
 
@@ -36,7 +41,7 @@ class Promotion:
     given: dict[str, Any] = field(default_factory=dict)
 
     def questions(self) -> list[Question]:
-        """What is asked, in the order of the file; `key` is the configuration's. Defaults are what usually stays."""
+        """What is asked, in the order of the file; `key` is the configuration's. A default usually stays, or follows from `given`."""
         asked: list[tuple[str, str, type[BaseModel]]] = [
             ("environment", "What is the id of production's environment in Prime?", Connection),
             ("url", "Where is production's web service of Prime?", Connection),
@@ -48,26 +53,31 @@ class Promotion:
             ("SageClientSecret", "Where is its secret kept?", Credentials),
             *((key, f"{key} of production?", Credentials) for key in ("SageTokenUrl", "SageBaseUrl", "SageQueryUrl", "SageRestVersion")),
         ]
-        general = self._lookup("GeneralSettings")
-        if "ShowInvoiceBaseURL" in general:
-            asked.append(("ShowInvoiceBaseURL", "Where do people reach production's Prime?", GeneralSettings))
-        if "StartOn" in general:
-            asked.append(("StartOn", "From which date on are production's documents ours?", GeneralSettings))
+        there = {*self._lookup("GeneralSettings"), *(key for one in self._companies() for key in _OF_ALL if key in _general_of(one))}
+        asked += [(key, words, GeneralSettings) for key, words in _GENERAL.items() if key in there]
         return [self._question(key, words, model) for key, words, model in asked]
 
     def _lookup(self, name: str) -> dict[str, Any]:
         found = self.source.get("lookups", {}).get(name, {})
         return dict(found) if isinstance(found, Mapping) else {}
 
+    def _companies(self) -> list[Mapping[str, Any]]:
+        found = self.source.get("companies", [])
+        return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
     def _question(self, key: str, words: str, model: type[BaseModel]) -> Question:
         default: Any = None
         if key in _SECRETS:
             default = f"env:{variable_of(self.name, _SECRETS[key])}"
         elif key == "SageClientId":
-            default = PARTNER_CLIENT
+            default = None if stage_of_name(self.name) == "test" else PARTNER_CLIENT
+        elif key == "ShowInvoiceBaseURL" and "url" in self.given:
+            default = prime_host(self.given["url"])
+        elif key == "BankAccountMapping":
+            default = self._lookup("GeneralSettings").get(key)
         elif key in _STAYS:
             default = (self._lookup("Credentials") if model is Credentials else self.source).get(key)
-        kind = "secret" if key in _SECRETS else "date" if key == "StartOn" else "text"
+        kind = "secret" if key in _SECRETS else _KINDS.get(key, "text")
         return Question(key=key, ask=words, kind=kind, default=default, model=model, alias=key)  # type: ignore[arg-type]
 
     def table(self, *, active: bool = True) -> dict[str, Any]:
@@ -78,7 +88,12 @@ class Promotion:
         for question in self.questions():
             key = question.key
             place = made if question.model is Connection else lookups.setdefault(_TABLES[question.model], {})
-            place[key] = self.given.get(key, question.default)
+            value = self.given.get(key, question.default)
+            if value is not None:
+                place[key] = value
+        for company in made.get("companies", []):
+            for key in _OF_ALL:
+                _general_of(company).pop(key, None)
         for job in made.get("jobs", []):
             if not active:
                 job["active"] = False
@@ -86,16 +101,38 @@ class Promotion:
 
     def doubts(self) -> list[str]:
         """What looks as if it were the test's, and what was copied and must be looked at."""
-        made, test = values_of(self.table()), values_of(self.source)
-        said = [f"{key} {words}" if words.startswith("is ") else f"{key}: {words}" for key, words in misplaced(self.name, made)]
+        whole, test = self.table(), values_of(self.source)
+        made = values_of(whole)
+        source = str(self.source.get("name"))
+        said = [f"{source}, {_said(key, words)}" for key, words in misplaced(source, test)]
+        said += [_said(key, words) for key, words in misplaced(self.name, made)]
         said += [
-            f"{key}: {made[key]} is what {self.source.get('name')} has; production has one of its own"
-            for key in _DIFFERENT
+            f"{key}: {made[key]} is what {source} has; {self.name} has one of its own"
+            for key in OWN
             if made.get(key) is not None and made[key] == test.get(key)
         ]
-        if self._lookup("GeneralSettings").get("BankAccountMapping"):
-            said.append("BankAccountMapping is copied: see that production's banks in Sage have the same ids (`connect doctor`)")
-        return said
+        for table in (whole["lookups"].get("GeneralSettings", {}), *map(_general_of, whole.get("companies", []))):
+            if (banks := table.get("BankAccountMapping")) and banks in self._banks():
+                said.append("BankAccountMapping is copied: see that production's banks in Sage have the same ids (`connect doctor`)")
+        lost = {key for one in self._companies() for key in _OF_ALL if key in _general_of(one)}
+        said += [f"{key}: companies had one of their own, and have that of {self.name} now" for key in sorted(lost)]
+        return list(dict.fromkeys(said))
+
+    def _banks(self) -> list[Any]:
+        """The bank mappings of the test."""
+        return [table.get("BankAccountMapping") for table in (self._lookup("GeneralSettings"), *map(_general_of, self._companies()))]
 
 
+def _general_of(company: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a company has of its own, to be read or changed."""
+    lookups = company.get("lookups", {})
+    found = lookups.get("GeneralSettings", {}) if isinstance(lookups, Mapping) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _said(key: str, words: str) -> str:
+    return f"{key} {words}" if words.startswith("is ") else f"{key}: {words}"
+
+
+_KINDS: Final = {"StartOn": "date", "BankAccountMapping": "map"}
 _TABLES: Final[dict[Any, str]] = {Credentials: "Credentials", GeneralSettings: "GeneralSettings"}

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from connect.config.models import Connection, Credentials, GeneralSettings, RedisSettings, time_of
+from connect.config.models import EXPIRED_ON, Connection, Credentials, GeneralSettings, ProblemsError, RedisSettings, time_of
 from connect.config.names import OBJECT_TYPES, PAYMENT_METHODS, REGISTER_JOBS, nearest
 from connect.config.schedule import Window
 from connect.config.stages import PARTNER_CLIENT, stage_of_name
@@ -23,6 +23,12 @@ Kind = Literal["text", "yes", "choice", "secret", "date", "number", "map", "name
 Level = Literal["top", "entity"]
 PARTNER_SENDER: Final = "RillionMPP"  # the guide, step 5
 INTACCT: Final = "https://api.intacct.com/ia/api"
+PAYMENT_REQUESTS: Final = (
+    "useVendorPreference",
+    "generateOneRequestPerBill",
+    "mergeRequestIntoOnePerVendorPayToContact",
+    "mergeRequestsIntoOnePerVendor",
+)
 LEVELS: Final = (*(job for job in REGISTER_JOBS if job != "GetPeriods"), "documents")
 
 
@@ -39,13 +45,17 @@ class Company:
 
 @dataclass
 class Answers:
-    """What was answered: `values` by the key of the question; one that was not asked has its default."""
+    """What was answered: `values` by the key of the question; one that was not asked has what Sage `proposed`, or its default."""
 
     values: dict[str, Any] = field(default_factory=dict)
     companies: list[Company] = field(default_factory=list)
+    proposed: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Any:
-        return self.values[key] if key in self.values else BY_KEY[key].default_of(self)
+        for known in (self.values, self.proposed):
+            if key in known:
+                return known[key]
+        return BY_KEY[key].default_of(self)
 
     def level(self, job: str) -> str:
         """Where a register is read, or the documents are: "top" or "entity"."""
@@ -59,7 +69,8 @@ Default = Any | Callable[[Answers], Any]
 class Question:
     """`key`: section and name in a file of answers. `number`: the guide's. `default` None: it must be answered unless `optional`.
 
-    `model`, `alias`: the setting that it becomes, by whose rules an answer is judged. `when`: whether it is asked at all.
+    `model`, `alias`: the setting that it becomes, by whose rules an answer is judged. `when`: whether it is asked at all. `fine`: in a
+    terminal only when the finer settings of its section are asked for.
     """
 
     key: str
@@ -73,6 +84,7 @@ class Question:
     model: type[BaseModel] | None = None
     alias: str = ""
     when: Callable[[Answers], bool] = lambda _: True
+    fine: bool = False
 
     @property
     def section(self) -> str:
@@ -159,7 +171,10 @@ def _judge_by(model: type[BaseModel], alias: str, value: Any) -> None:
         for one in error.errors(include_url=False):
             if one["loc"][:1] == (alias,):
                 cause = one.get("ctx", {}).get("error")
-                raise ValueError(str(cause) if cause is not None else one["msg"]) from None
+                if isinstance(cause, ProblemsError):
+                    raise ValueError("; ".join(f"{'.'.join(map(str, place))} {words}" for place, words in cause.problems)) from None
+                field = next(found for name, found in model.model_fields.items() if alias in (name, found.alias))
+                raise ValueError(str(cause) if cause is not None else f"expected {field.description or one['msg']}") from None
 
 
 def _judge_windows(value: list[str]) -> None:
@@ -212,8 +227,13 @@ def _pays(answers: Answers) -> bool:
     return bool(answers["documents.rillion_pay"])
 
 
+def prime_host(url: str) -> str:
+    """Where Prime is, of the address of its web service: https://host/ws/webService.asmx is at https://host."""
+    return re.sub(r"/ws(/[^/]*)?$", "", url.rpartition("/")[0] + "/ws")
+
+
 def _prime_host(answers: Answers) -> str:
-    return re.sub(r"/ws(/[^/]*)?$", "", str(answers.values.get("prime.url", "")).rpartition("/")[0] + "/ws")
+    return prime_host(str(answers.values.get("prime.url", "")))
 
 
 def _has_entities(answers: Answers) -> bool:
@@ -247,9 +267,16 @@ def _level(job: str) -> Question:
 
 QUESTIONS: Final = (
     Question(key="customer.name", number="1", ask="What is the customer's full legal name?"),
-    Question(key="customer.contact", number="2", ask="Who knows the customer's IT and Sage?", why="A name; two if both may be called."),
+    Question(key="customer.contact", number="2", ask="Who knows the customer's IT and Sage?", why="A name."),
     Question(key="customer.email", number="2", ask="That person's e-mail address?", optional=True),
     Question(key="customer.phone", number="2", ask="That person's telephone number?", optional=True),
+    Question(
+        key="customer.second_contact",
+        number="2",
+        ask="Is there a second one whom we may call?",
+        why="Name, e-mail address and telephone number.",
+        optional=True,
+    ),
     Question(key="customer.address", number="3", ask="Where does that person work?", optional=True),
     Question(
         key="customer.timezone",
@@ -273,6 +300,13 @@ QUESTIONS: Final = (
         ask="Where is Redis?",
         why="redis://host:6379/0 or env:NAME; left out: an embedded Valkey on this machine.",
         optional=True,
+    ),
+    Question(
+        key="connection.on_premise",
+        ask="Does the customer run Connect on a server of its own?",
+        why="The guide's on-premise: then steps 12 and 13 of its check list are open.",
+        kind="yes",
+        default=False,
     ),
     Question(
         key="sage.test_is_copy",
@@ -301,6 +335,7 @@ QUESTIONS: Final = (
         key="sage.client_secret",
         ask="Where is its secret kept?",
         kind="secret",
+        alias="SageClientSecret",
         default=lambda answers: f"env:{variable(answers, 'SAGE_SECRET')}",
     ),
     Question(
@@ -325,6 +360,13 @@ QUESTIONS: Final = (
         alias="SageTokenUrl",
     ),
     Question(
+        key="sage.query_url",
+        ask="Where does it answer queries?",
+        default=lambda answers: f"{answers['sage.base_url']}/{answers['sage.rest_version']}/services/core/query",
+        model=Credentials,
+        alias="SageQueryUrl",
+    ),
+    Question(
         key="sage.slots",
         ask="How many requests at once does the Sage subscription allow?",
         kind="number",
@@ -334,6 +376,113 @@ QUESTIONS: Final = (
     ),
     Question(key="sage.prepaid_amortization", number="10", ask="Does Sage have the Prepaid Amortization module?", kind="yes"),
     Question(key="sage.purchase_orders", number="11", ask="Are purchase orders and receipts used in Sage?", kind="yes"),
+    Question(
+        key="sage.purchase_order_companies",
+        number="11",
+        ask="By which companies?",
+        why="Their codes in Prime; left out: by all of them.",
+        kind="names",
+        optional=True,
+        when=lambda answers: bool(answers["sage.purchase_orders"]),
+    ),
+    Question(
+        key="registers.key_source",
+        ask="Which of Sage's names becomes the number in Prime, id or key?",
+        why="id: what people know, such as account 6000; key: Sage's record number. It decides every number, and is not changed later.",
+        kind="choice",
+        choices=("id", "key"),
+        default="id",
+        model=GeneralSettings,
+        alias="KeySource",
+    ),
+    Question(
+        key="registers.full_import",
+        ask="Shall every import read all objects and suppliers, and not only those changed in the last 7 days?",
+        why="The first import reads all in any case; `connect sync --full` does it when wanted.",
+        kind="yes",
+        default=False,
+        model=GeneralSettings,
+        alias="IsFullImport",
+    ),
+    Question(
+        key="registers.rate_type",
+        ask="Exchange rates of which type count for payables?",
+        why="A type's name in Sage. Left out: all are sent, and of several types the last one of a day wins.",
+        optional=True,
+        model=GeneralSettings,
+        alias="ExchangeRateType",
+    ),
+    Question(
+        key="registers.contact_source",
+        ask="Where is a supplier's contact read?",
+        why="inline: with the vendor, which Sage calls deprecated; contact: from the contacts, which costs calls of their own.",
+        kind="choice",
+        choices=("inline", "contact"),
+        default="inline",
+        model=GeneralSettings,
+        alias="ContactSource",
+    ),
+    Question(
+        key="registers.bank_account_source",
+        ask="Where are suppliers' bank accounts kept in Sage?",
+        why="vendorAccountNumber is the guide's, though in Sage it is what the vendor calls us; bankFile and ach are real accounts.",
+        kind="choice",
+        choices=("vendorAccountNumber", "bankFile", "ach"),
+        default="vendorAccountNumber",
+        model=GeneralSettings,
+        alias="BankAccountSource",
+    ),
+    Question(
+        key="registers.org_number_source",
+        ask="What becomes a supplier's OrgNumber in Prime?",
+        why="The guide writes the supplier's number there.",
+        kind="choice",
+        choices=("number", "taxId", "empty"),
+        default="number",
+        model=GeneralSettings,
+        alias="OrgNumberSource",
+        fine=True,
+    ),
+    Question(
+        key="registers.invert_rate",
+        ask="Does Prime want 1 / rate, that is, the price of one unit of the base currency?",
+        why="Compare one rate in Prime with the bank's before going live.",
+        kind="yes",
+        default=False,
+        model=GeneralSettings,
+        alias="InvertRate",
+        fine=True,
+    ),
+    Question(
+        key="registers.periods",
+        ask="Shall accounting periods be imported, and not be set up in Prime by hand?",
+        why="The guide has them set up by hand.",
+        kind="yes",
+        default=False,
+        model=GeneralSettings,
+        alias="PeriodsEnabled",
+        fine=True,
+    ),
+    Question(
+        key="registers.default_dimensions",
+        ask="Shall accounts bring their default dimension values?",
+        why="The guide leaves them out.",
+        kind="yes",
+        default=False,
+        model=GeneralSettings,
+        alias="DefaultDimensions",
+        fine=True,
+    ),
+    Question(
+        key="registers.expired_on",
+        ask="Which date means expired in Prime?",
+        why="0001-01-01 is the guide's.",
+        kind="date",
+        default=EXPIRED_ON,
+        model=GeneralSettings,
+        alias="ExpiredDate",
+        fine=True,
+    ),
     Question(
         key="documents.invoices",
         ask="Shall invoices be booked in Sage as well, or only registers be imported for now?",
@@ -358,29 +507,184 @@ QUESTIONS: Final = (
         kind="choice",
         choices=("Now", "InvoiceDate", "AccountCodingDate"),
         default="InvoiceDate",
+        model=GeneralSettings,
+        alias="BillDateSource",
+        when=_books,
+    ),
+    Question(
+        key="documents.images",
+        ask="Shall the invoices' files go to Sage as well?",
+        kind="yes",
+        default=True,
+        model=GeneralSettings,
+        alias="InvoiceImageExport",
         when=_books,
     ),
     Question(
         key="documents.folder",
         ask="In which attachment folder of Sage are invoices' files kept?",
         default="Receipts",
+        model=GeneralSettings,
+        alias="SageAttachmentFolderId",
+        when=lambda answers: _books(answers) and bool(answers["documents.images"]),
+    ),
+    Question(
+        key="documents.payment_cutoff_days",
+        ask="For how many days is a payment date waited for?",
+        kind="number",
+        default=90,
+        model=GeneralSettings,
+        alias="PaymentCutoffDays",
         when=_books,
     ),
     Question(
+        key="documents.date_format",
+        ask="In which format does Prime take dates in that question?",
+        why="A .NET pattern: M is the month, m the minute.",
+        default="yyyy-MM-dd",
+        model=GeneralSettings,
+        alias="DateFormat",
+        when=_books,
+    ),
+    Question(
+        key="documents.bill_number",
+        ask="What becomes the bill's number in Sage?",
+        why="VoucherNo: the voucher number, or the supplier's invoice number while there is none, as the guide has it.",
+        kind="choice",
+        choices=("VoucherNo", "SupplierInvoiceNo", "SeriesNo"),
+        default="VoucherNo",
+        model=GeneralSettings,
+        alias="BillNumberSource",
+        when=_books,
+        fine=True,
+    ),
+    Question(
+        key="documents.vat_lines",
+        ask="How does VAT travel to Sage?",
+        why="line: as a line of its own; taxEntry: as the tax entry of a line; none: not at all.",
+        kind="choice",
+        choices=("line", "taxEntry", "none"),
+        default="line",
+        model=GeneralSettings,
+        alias="VatLines",
+        when=_books,
+        fine=True,
+    ),
+    Question(
+        key="documents.credit_notes",
+        ask="What becomes of credit notes?",
+        why="refuse: they go back to Prime; NegativeBill: a bill with the opposite sign.",
+        kind="choice",
+        choices=("refuse", "NegativeBill"),
+        default="refuse",
+        model=GeneralSettings,
+        alias="CreditNotes",
+        when=_books,
+        fine=True,
+    ),
+    Question(
+        key="documents.cancel_by",
+        ask="How is a bill cancelled in Sage?",
+        why="delete: a posted one is reversed where Sage refuses that; reverse: always.",
+        kind="choice",
+        choices=("delete", "reverse"),
+        default="delete",
+        model=GeneralSettings,
+        alias="DeleteOrReverse",
+        when=_books,
+        fine=True,
+    ),
+    Question(
+        key="documents.return_errors",
+        ask="Which errors go back to Prime?",
+        why="clerk: those that can be mended there, at once, and the others after some days; all: every one at once.",
+        kind="choice",
+        choices=("clerk", "all"),
+        default="clerk",
+        model=GeneralSettings,
+        alias="ReturnErrors",
+        when=_books,
+        fine=True,
+    ),
+    Question(
+        key="documents.refuse_after_days",
+        ask="After how many days do those others go back?",
+        kind="number",
+        default=3,
+        model=GeneralSettings,
+        alias="RefuseAfterDays",
+        when=_books,
+        fine=True,
+    ),
+    Question(
+        key="documents.payment_request_method",
+        ask="How does Sage make payment requests?",
+        kind="choice",
+        choices=PAYMENT_REQUESTS,
+        default="useVendorPreference",
+        model=GeneralSettings,
+        alias="PaymentRequestMethod",
+        when=_pays,
+    ),
+    Question(
         key="documents.payment_method",
-        ask="How is paid in Sage where Pay's method has no counterpart?",
+        ask="By which method of Sage is paid where Pay's is not used?",
         kind="choice",
         choices=PAYMENT_METHODS,
         default="Printed Check",
+        model=GeneralSettings,
+        alias="PaymentMethod",
         when=_pays,
+    ),
+    Question(
+        key="documents.use_default_method",
+        ask="Is that one used for all payments, whatever Rillion Pay says?",
+        kind="yes",
+        default=False,
+        model=GeneralSettings,
+        alias="UseDefaultPaymentMethod",
+        when=_pays,
+    ),
+    Question(
+        key="documents.payment_methods",
+        ask="Which method of Sage is each method of Rillion Pay?",
+        why="Pay's method = Sage's method; a payment by a method that is not there is refused.",
+        kind="map",
+        default=dict(GeneralSettings().payment_method_mapping),
+        model=GeneralSettings,
+        alias="PaymentMethodMapping",
+        when=lambda answers: _pays(answers) and not answers["documents.use_default_method"],
     ),
     Question(
         key="documents.bank_accounts",
         ask="Which bank of Sage is each account of Rillion Pay?",
-        why="Pay's bank account identifier = Sage's bank id.",
+        why="Pay's bank account identifier = Sage's bank id. In Prime: Payments > Manage > Payment provider > Bank account identifier.",
         kind="map",
         optional=True,
+        model=GeneralSettings,
+        alias="BankAccountMapping",
         when=_pays,
+    ),
+    Question(
+        key="documents.pay_receipt",
+        ask="How does a payment's result go back?",
+        kind="choice",
+        choices=("receipt", "eventLog"),
+        default="receipt",
+        model=GeneralSettings,
+        alias="PayReceipt",
+        when=_pays,
+        fine=True,
+    ),
+    Question(
+        key="documents.payment_approval",
+        ask="Must a second person approve before a payment is replayed?",
+        kind="yes",
+        default=True,
+        model=GeneralSettings,
+        alias="PaymentApproval",
+        when=_pays,
+        fine=True,
     ),
     *(_level(job) for job in LEVELS),
     Question(
@@ -404,11 +708,21 @@ QUESTIONS: Final = (
         model=Connection,
         alias="url",
     ),
+    Question(
+        key="prime.show_invoice_url",
+        ask="Where do people open Prime?",
+        why="The link on a bill begins with it: https://host",
+        default=_prime_host,
+        model=GeneralSettings,
+        alias="ShowInvoiceBaseURL",
+        when=_books,
+    ),
     Question(key="prime.username", ask="Who is the user of the web service?", model=Connection, alias="username"),
     Question(
         key="prime.password",
         ask="Where is that user's password kept?",
         kind="secret",
+        alias="password",
         default=lambda answers: f"env:{variable(answers, 'PRIME_PASSWORD')}",
     ),
     Question(
@@ -441,6 +755,7 @@ QUESTIONS: Final = (
         key="prime.rest_client_secret",
         ask="Where is its secret kept?",
         kind="secret",
+        alias="rest_client_secret",
         default=lambda answers: f"env:{variable(answers, 'PRIME_SECRET')}",
         when=_rest,
     ),
@@ -466,10 +781,11 @@ TITLES: Final = {
     "companies": "Companies",
     "connection": "Connect itself",
     "sage": "Sage",
+    "registers": "Registers",
     "documents": "Invoices and payments",
     "levels": "Top level or entities",
     "dimensions": "Dimensions",
     "prime": "Prime",
     "schedule": "Schedule",
 }
-ORDER: Final = ("customer", "companies", "connection", "sage", "documents", "levels", "dimensions", "prime", "schedule")
+ORDER: Final = ("customer", "companies", "connection", "sage", "registers", "documents", "levels", "dimensions", "prime", "schedule")

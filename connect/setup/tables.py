@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from connect.config.models import time_of
+from connect.config.models import GeneralSettings, time_of
 from connect.config.names import DOCUMENT_JOBS, MANDATORY_DIMENSIONS, REGISTER_JOBS
-from connect.setup.questions import Answers
+from connect.setup.questions import QUESTIONS, Answers
 from connect.setup.timetable import Planned, timetable
 
 PLAIN: Final = {name: number for number, name in enumerate(MANDATORY_DIMENSIONS, 1)}
@@ -17,13 +17,26 @@ NOT_YET: Final[Mapping[str, Any]] = {  # stands in for what is not answered yet,
     "prime.username": "not-yet",
     "prime.transport": "soap",
 }
+GUIDE: Final = (  # lookup GeneralSettings as the guide has it, in its order
+    "ShowInvoiceBaseURL",
+    "IsFullImport",
+    "InvoiceImageExport",
+    "PaymentCutoffDays",
+    "DateFormat",
+    "SageAttachmentFolderId",
+    "PaymentRequestMethod",
+    "UseDefaultPaymentMethod",
+    "PaymentMethod",
+    "PaymentMethodMapping",
+    "BankAccountMapping",
+)
 _PRIME: Final = ("environment", "username", "password", "url")
 _REST: Final = ("rest_url", "rest_identity_url", "rest_tenant", "rest_client_id", "rest_client_secret", "rest_user", "rest_role")
 
 
 def planned(answers: Answers) -> list[Planned]:
     """The jobs of all companies."""
-    names = [job for job in REGISTER_JOBS if job != "GetPeriods"]
+    names = [job for job in REGISTER_JOBS if job != "GetPeriods" or answers["registers.periods"]]
     books, pays = answers["documents.invoices"], answers["documents.rillion_pay"]
     wanted = {"GetPaymentDates": books, "ExportInvoices": books, "CancelInvoices": books, "ExportPayments": pays}
     names += [job for job in DOCUMENT_JOBS if wanted[job]]
@@ -59,27 +72,20 @@ def tables(answers: Answers) -> dict[str, Any]:
 
 
 def _general(answers: Answers) -> dict[str, Any]:
-    settings: dict[str, Any] = {"IsFullImport": False}
-    books, pays = answers["documents.invoices"], answers["documents.rillion_pay"]
-    if books or pays:
-        settings["StartOn"] = answers["documents.start_on"]
-    if books:
-        settings["SageAttachmentFolderId"] = answers["documents.folder"]
-        settings["BillDateSource"] = answers["documents.bill_date"]
-    if pays:
-        settings["PaymentMethod"] = answers["documents.payment_method"]
-        if answers["documents.bank_accounts"]:
-            settings["BankAccountMapping"] = dict(answers["documents.bank_accounts"])
-    return settings
+    """The guide's settings in its order, then ours; ours only where they are not as they are by default."""
+    asked = [question for question in QUESTIONS if question.model is GeneralSettings and question.when(answers)]
+    found = {question.alias: answers[question.key] for question in asked}
+    usual = GeneralSettings().model_dump(by_alias=True)
+    written = {name: found[name] for name in GUIDE if found.get(name) not in (None, "", {})}
+    return written | {name: value for name, value in found.items() if name not in GUIDE and value != usual[name]}
 
 
 def _credentials(answers: Answers) -> dict[str, Any]:
-    base, version = answers["sage.base_url"], answers["sage.rest_version"]
     return {
         "SageTokenUrl": answers["sage.token_url"],
-        "SageBaseUrl": base,
-        "SageQueryUrl": f"{base}/{version}/services/core/query",
-        "SageRestVersion": version,
+        "SageBaseUrl": answers["sage.base_url"],
+        "SageQueryUrl": answers["sage.query_url"],
+        "SageRestVersion": answers["sage.rest_version"],
         "SageClientId": answers["sage.client_id"],
         "SageClientSecret": answers["sage.client_secret"],
         "SageUserName": answers["sage.username"],

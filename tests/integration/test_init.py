@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -112,6 +113,39 @@ def test_files_are_not_written_over(folder: Path) -> None:
     assert tomllib.loads((folder / "connect.toml").read_text())["connections"][0]["name"] == "acme-TEST"
 
 
+def test_production_under_a_test_is_pointed_out(folder: Path) -> None:
+    text = (folder / "answers.toml").read_text()
+    text = re.sub(r'client_id = ".+?sage.com"', 'client_id = "55524a851771f75b6640.app.sage.com"', text)
+    text = text.replace("env:T_SAGE_SECRET", "env:ACME_PROD_SAGE_SECRET")
+    (folder / "answers.toml").write_text(re.sub(r"(?m)^url = .+$", 'url = "https://acme-prod.example.com/ws/a.asmx"', text))
+    said = connect(folder, "init", "--answers", "answers.toml", "--no-test", "--json").stdout
+    warnings = "\n".join(orjson.loads(said)["warnings"])
+    assert "SageClientId: is the client id for production, whose use is billed, and acme-TEST is a test" in warnings
+    assert "SageClientSecret: env:ACME_PROD_SAGE_SECRET looks like production, and acme-TEST is a test" in warnings
+    assert "url: https://acme-prod.example.com/ws/a.asmx looks like production, and acme-TEST is a test" in warnings
+
+
+def test_a_name_that_says_neither_test_nor_production_is_pointed_out(folder: Path) -> None:
+    text = (folder / "answers.toml").read_text()
+    (folder / "answers.toml").write_text('[connection]\nname = "acme"\n' + text)
+    assert "acme says neither TEST nor PROD at its end" in connect(folder, "init", "--answers", "answers.toml", "--no-test").stderr
+
+
+def test_contacts_are_read_apart_where_sage_refuses_the_inline_ones(folder: Path, box: Sandbox) -> None:
+    aged(folder)
+    before = box.call("/_sandbox/settings", {})
+    try:
+        box.call("/_sandbox/settings", {"sage": {"contact_fields": "refuse"}})
+        done = connect(folder, "init", "--answers", "answers.toml", "--json")
+    finally:
+        box.call("/_sandbox/settings", before)
+    document = orjson.loads(done.stdout)
+    assert "registers.contact_source = contact, since Sage does not answer a vendor's inline contact fields" in document["notes"]
+    settings = tomllib.loads((folder / "connect.toml").read_text())["connections"][0]["lookups"]["GeneralSettings"]
+    assert settings["ContactSource"] == "contact"
+    assert document["failures"] == []
+
+
 def test_without_the_secrets_everything_is_written_and_said_not_to_be_tried(folder: Path) -> None:
     done = connect(folder, "init", "--answers", "answers.toml", secrets=False)
     assert "not tried, since these secrets are not set: T_PRIME_PASSWORD, T_SAGE_SECRET, T_PRIME_SECRET" in done.stderr
@@ -176,6 +210,7 @@ def test_a_new_user_goes_from_the_first_question_to_a_first_sync(tmp_path: Path,
     child.expect_exact("is no e-mail address")
     answer("e-mail address?", "ann@example.com")
     answer("telephone number?")
+    answer("a second one whom we may call?")
     answer("Where does that person work?")
     answer("In which time zone?", "Europe/Stokholm")
     child.expect_exact("Europe/Stockholm")
@@ -187,6 +222,7 @@ def test_a_new_user_goes_from_the_first_question_to_a_first_sync(tmp_path: Path,
     answer("of the next company?")
     answer("What shall the connection be called? [acme-TEST]")
     answer("Where is Redis?")
+    answer("a server of its own? (yes/no) [no]")
     answer("current copy of production", "no")
     answer("integration licence", "yes")
     answer("Who is the web service user", "rillion@acme")
@@ -197,6 +233,7 @@ def test_a_new_user_goes_from_the_first_question_to_a_first_sync(tmp_path: Path,
     answer("Where is Sage's REST API", box.sage["base_url"])
     answer("Which version of it")
     answer("Where does it give tokens?")
+    answer("Where does it answer queries?")
     answer("How many requests at once", "6")
     answer("Prepaid Amortization module?", "no")
     answer("purchase orders and receipts", "no")
@@ -206,20 +243,53 @@ def test_a_new_user_goes_from_the_first_question_to_a_first_sync(tmp_path: Path,
     answer("integration licence")
     answer("Who is the web service user")
     answer("client id of the integration in Sage?", box.sage["client_id"])
-    for question in ("secret kept?", "Sender ID", "REST API", "Which version", "tokens?", "How many", "Prepaid", "purchase orders"):
+    for question in (
+        "secret kept?",
+        "Sender ID",
+        "REST API",
+        "Which version",
+        "tokens?",
+        "queries?",
+        "How many",
+        "Prepaid",
+        "purchase orders",
+    ):
         answer(question)
     child.expect_exact("Sage lets us in")
+    answer("id or key?")
+    answer("Shall every import read all")
+    child.expect_exact("Sage has rates of Intacct Daily Rate, Month End Rate.")
+    answer("of which type count for payables?", "Daily")
+    child.expect_exact("'Daily' is not one of Intacct Daily Rate, Month End Rate")
+    answer("of which type count for payables?", "Intacct Daily Rate")
+    answer("Where is a supplier's contact read?")
+    answer("bank accounts kept in Sage?")
+    answer("Change any of these finer settings?")
     answer("Shall invoices be booked")
     answer("Will Rillion Pay be used?", "no")
     answer("From which date on", "2026-01-01")
     answer("Which date becomes the bill's date")
+    answer("Shall the invoices' files go")
     answer("In which attachment folder")
+    answer("For how many days")
+    answer("In which format does Prime")
+    answer("Change any of these finer settings?", "y")
+    answer("What becomes the bill's number", "SupplierInvoiceNo")
+    for question in (
+        "How does VAT travel",
+        "What becomes of credit notes?",
+        "How is a bill cancelled",
+        "Which errors go back",
+        "After how many",
+    ):
+        answer(question)
     child.expect_exact("required by accounts")
     answer("14. Which dimensions does Prime get", "DEPARTMENT, LOCATION, PROJECT, CLASS")
     child.expect_exact("without EMPLOYEE: ")
     answer("Take these?", "y")
     answer("id of the environment in Prime?", "DEMO")
     answer("Where is Prime's web service?", box.prime["url"])
+    answer("Where do people open Prime?")
     answer("user of the web service?", "connect")
     answer("password kept? [env:ACME_TEST_PRIME_PASSWORD]")
     answer("ACME_TEST_PRIME_PASSWORD is not set", "demo-password")
@@ -252,6 +322,9 @@ def test_a_new_user_goes_from_the_first_question_to_a_first_sync(tmp_path: Path,
     connection = tomllib.loads(files["connect.toml"])["connections"][0]
     assert connection["lookups"]["Objects"] == {"DEPARTMENT": 1, "LOCATION": 2, "PROJECT": 3, "CLASS": 4}
     assert connection["timezone"] == "Europe/Stockholm"
+    general = connection["lookups"]["GeneralSettings"]
+    assert (general["ExchangeRateType"], general["BillNumberSource"]) == ("Intacct Daily Rate", "SupplierInvoiceNo")
+    assert general["DateFormat"] == "yyyy-MM-dd"
     # the answers that were kept make the same file again
     again = tmp_path / "again"
     again.mkdir()

@@ -5,7 +5,7 @@ import pytest
 
 from connect.config import ConfigProblems, load_config
 from connect.config.load import files_of
-from tests.unit.config.test_mistakes import ENVIRON, GOOD, second_connection
+from tests.unit.config.test_mistakes import ENVIRON, GOOD, INSTRUCTS, second_connection
 
 TWO = (
     second_connection(name='"acme-PROD"', environment='"PROD"')
@@ -71,6 +71,8 @@ def test_mistake_in_a_poller_file_is_named(folder, text, place, words):
     matching = [line for line in raised.value.problems if words in line]
     assert matching, raised.value.problems
     assert matching[0].removeprefix(f"{folder}/").startswith(place), matching
+    assert all(INSTRUCTS.search(line.split(": ", 1)[1]) for line in raised.value.problems)
+    assert set(raised.value.owners) == {"consultant"}
 
 
 def test_mistake_in_a_toml_poller_file_has_its_line(folder):

@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 
 from connect.config import ConfigProblems
-from connect.setup.answers import chosen, form, parse
+from connect.config.models import Credentials, GeneralSettings
+from connect.setup.answers import chosen, form, parse, read
 from connect.setup.limits import limits
 from connect.setup.questions import BY_KEY, ORDER, QUESTIONS, TITLES
+from connect.setup.tables import GUIDE, tables
 from tests.answers import GOOD
 
 FILE = Path("answers.toml")
+NO_PAY = "rillion_pay = false"
+NO_ORDERS = "purchase_orders = false"
 
 
 def problems(text: str) -> list[str]:
@@ -58,6 +62,16 @@ def test_everything_that_is_missing_is_said_at_once_with_the_question():
         ("[prime]", '[schedule]\nbegin = "25:00"\n[prime]', "schedule.begin: is no time of day"),
         ("[prime]", '[schedule]\nmaintenance = ["Sunday"]\n[prime]', "schedule.maintenance: 'Sunday' is no weekly window"),
         ("[prime]", '[connection]\nredis_url = "http://x"\n[prime]', "connection.redis_url: expected redis://"),
+        ("[prime]", '[registers]\ncontact_source = "both"\n[prime]', "contact_source: 'both' is none of inline, contact"),
+        ("[prime]", "[registers]\nrate_type = 7\n[prime]", "registers.rate_type: expected text in quotes"),
+        ("[prime]", '[registers]\nfull_import = "yes"\n[prime]', "registers.full_import: expected true or false"),
+        (NO_PAY, f"payment_cutoff_days = 0\n{NO_PAY}", "documents.payment_cutoff_days: expected a number of days above 0"),
+        (NO_PAY, f'date_format = "yyyy-mm-dd"\n{NO_PAY}', "documents.date_format: is no .NET date pattern"),
+        (NO_PAY, f'payment_request_method = "perBill"\n{NO_PAY}', "documents.payment_request_method: 'perBill' is none of"),
+        (NO_PAY, f'payment_methods = {{ Wire = "EFT" }}\n{NO_PAY}', "documents.payment_methods: Wire is no method of Rillion Pay"),
+        (NO_PAY, f'bank_accounts = {{ "1" = "" }}\n{NO_PAY}', "bank_accounts: 1 expected the id of a bank account in Sage"),
+        ('transport = "soap"', 'transport = "soap"\nshow_invoice_url = "acme"', "prime.show_invoice_url: is no absolute URL"),
+        (NO_ORDERS, 'purchase_orders = true\npurchase_order_companies = ["101"]', "purchase_order_companies: '101' is no company; did"),
         ("[prime]", '[dimensions]\nchosen = ["DEPARTMENT"]\n[prime]', "dimensions.chosen: LOCATION must be among them"),
     ],
 )  # fmt: skip
@@ -114,6 +128,27 @@ def test_all_the_guides_questions_are_asked():
     assert len(BY_KEY) == len(QUESTIONS)
 
 
+def test_every_setting_of_the_guides_tables_can_be_answered():
+    """Connection, GeneralSettings (11), Credentials (7); Objects are the dimensions."""
+    aliases = {question.alias for question in QUESTIONS}
+    assert set(GUIDE) | set(Credentials.model_json_schema(by_alias=True)["properties"]) <= aliases
+    assert {"name", "environment", "username", "password", "url"} <= aliases
+    assert len(GUIDE) == 11
+
+
+def test_every_setting_of_ours_that_decides_what_is_sent_can_be_answered():
+    ours = set(GeneralSettings.model_json_schema(by_alias=True)["properties"]) - set(GUIDE)
+    assert ours - {question.alias for question in QUESTIONS} == set()
+
+
+def test_what_sage_proposes_takes_the_place_of_a_default_and_never_of_an_answer():
+    answers = parse(GOOD, FILE)
+    answers.proposed["registers.contact_source"] = "contact"
+    assert answers["registers.contact_source"] == "contact"
+    answers.values["registers.contact_source"] = "inline"
+    assert answers["registers.contact_source"] == "inline"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "about", "says"),
     [
@@ -122,6 +157,7 @@ def test_all_the_guides_questions_are_asked():
         ("integration_licence = true", "integration_licence = false", "8", "no integration licence"),
         ("prepaid_amortization = false", "prepaid_amortization = true", "10", "Prepaid Amortization"),
         ("purchase_orders = false", "purchase_orders = true", "11", "Purchase orders"),
+        ("purchase_orders = false", 'purchase_orders = true\npurchase_order_companies = ["100"]', "11", "in use (100)"),
         ("[sage]", '[[companies]]\ncompany = "200"\nname = "B"\ncountry = "SE"\n[sage]', "5", "2 companies in 2 countries"),
     ],
 )
@@ -131,3 +167,12 @@ def test_what_connect_does_not_serve_is_pointed_out(old, new, about, says):
     assert found.about == about
     assert says in found.text
     assert found.stops == (about == "8")
+
+
+def test_the_answers_for_the_sandbox_lead_to_where_its_configuration_does():
+    deploy = Path(__file__).parents[3] / "deploy"
+    (made,) = tables(read(deploy / "sandbox-answers.toml"))["connections"]
+    (there,) = tomllib.loads((deploy / "sandbox.toml").read_text())["connections"]
+    different = {key for key, value in there.items() if key not in ("name", "lookups", "jobs") and made.get(key) != value}
+    assert different == set()
+    assert made["lookups"]["Credentials"] == there["lookups"]["Credentials"]

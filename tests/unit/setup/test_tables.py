@@ -12,7 +12,7 @@ from connect.doctor import CHECKS, Finding, Result
 from connect.setup.answers import parse
 from connect.setup.papers import STEPS, Case, checklist, hand_over
 from connect.setup.questions import Answers, Company
-from connect.setup.tables import example, secrets, tables
+from connect.setup.tables import GUIDE, example, secrets, tables
 from tests.answers import GOOD
 
 ENVIRON = dict.fromkeys(("ACME_TEST_SAGE_SECRET", "ACME_TEST_PRIME_PASSWORD", "ACME_TEST_PRIME_SECRET"), "hunter2")
@@ -39,6 +39,12 @@ def paying() -> Answers:
     )
 
 
+def paying_with(**values: object) -> Answers:
+    answers = paying()
+    answers.values |= {key.replace("__", "."): value for key, value in values.items()}
+    return answers
+
+
 def case(answers: Answers, *results: Result) -> Case:
     return Case(answers, configured(answers).connections[0], {one.check.name: one for one in results}, [], date(2026, 3, 3))
 
@@ -63,6 +69,48 @@ def test_rillion_pay_brings_its_job_the_banks_and_rest_also_beside_soap():
     assert connection.lookups.general.bank_account_mapping == {"1234": "BA1145"}
     assert connection.register_transport == "soap"
     assert connection.rest_url == "https://acme.example.com/api/v1.0"
+
+
+def test_every_setting_of_the_guide_is_written_when_invoices_and_payments_are_sent():
+    general = tables(paying())["connections"][0]["lookups"]["GeneralSettings"]
+    assert list(general)[: len(GUIDE)] == list(GUIDE)
+    assert general["ShowInvoiceBaseURL"] == "https://acme.example.com"
+    assert general["DateFormat"] == "yyyy-MM-dd"
+    assert general["PaymentMethodMapping"]["VirtualCard"] == "Credit Card"
+    assert general["StartOn"] == date(2026, 1, 1)
+    assert "ContactSource" not in general  # as it is by default
+    registers = tables(answered())["connections"][0]["lookups"]["GeneralSettings"]
+    assert registers == {"IsFullImport": False}
+
+
+def test_settings_that_are_answered_are_written():
+    answers = answered(
+        registers__contact_source="contact",
+        registers__rate_type="Month End Rate",
+        registers__key_source="key",
+        registers__full_import=True,
+        registers__periods=True,
+        sage__query_url="https://api.intacct.com/ia/api/v1/services/core/query2",
+    )
+    connection = configured(answers).connections[0]
+    settings = connection.settings("100")
+    assert (settings.contact_source, settings.exchange_rate_type, settings.key_source) == ("contact", "Month End Rate", "key")
+    assert settings.is_full_import
+    assert settings.periods_enabled
+    assert "GetPeriods" in {job.job for job in connection.jobs}
+    assert connection.credentials.query_url.endswith("/query2")
+
+
+def test_one_method_for_all_payments_needs_no_mapping():
+    general = tables(paying_with(documents__use_default_method=True))["connections"][0]["lookups"]["GeneralSettings"]
+    assert general["UseDefaultPaymentMethod"] is True
+    assert "PaymentMethodMapping" not in general
+
+
+def test_invoices_without_files_need_no_folder():
+    answers = paying_with(documents__images=False)
+    assert "SageAttachmentFolderId" not in tables(answers)["connections"][0]["lookups"]["GeneralSettings"]
+    assert "Not needed: no files are sent" in hand_over(case(answers))
 
 
 def test_each_register_is_read_at_its_level_and_documents_where_the_company_is():
@@ -119,3 +167,12 @@ def test_the_check_list_has_the_guides_steps_with_owner_and_state():
     assert states[14] == ("| [ ]", "Professional Services", "open: 1 checks of `connect doctor` fail")
     assert states[16][2].startswith("open: the TEST company must be refreshed")
     assert "- [ ] Question 7: " in text
+
+
+def test_steps_of_an_own_server_are_open_when_the_customer_has_one():
+    def state(on_premise: bool, step: int) -> str:
+        text = checklist(case(answered(connection__on_premise=on_premise)))
+        return next(line for line in text.splitlines() if f" | {step} | " in line).split(" | ")[4]
+
+    assert [state(True, step) for step in (12, 13)] == ["open", "open"]
+    assert all(state(False, step).startswith("not needed") for step in (12, 13))
