@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 import redis
-from approved import connect_to, fill, invoice, invoices, load
+from approved import PDF, connect_to, fill, invoice, invoices, load
 from world import Connect, Sandbox
 
 from connect.state.embedded import attached
@@ -31,6 +31,23 @@ def letter(connect: Connect) -> dict[str, Any]:
 def accounts(box: Sandbox) -> list[str]:
     (bill,) = box.sage_records("accounts-payable/bill")
     return [line["glAccount"]["id"] for line in bill["lines"]]
+
+
+def test_the_files_of_a_held_invoice_are_listed_and_saved(box: Sandbox, tmp_path: Path) -> None:
+    load(box, invoice(7, account="6999"), images=2)
+    connect = connect_to(box, tmp_path)
+    connect.sync(expect=(3,))
+    name = letter(connect)["id"]
+    facts = [{"place": place, "name": f"page{place}.pdf", "type": "PDF", "size_bytes": len(PDF)} for place in (0, 1)]
+    assert connect.json("dead-letters", "files", name) == {"files": [one | {"saved": None} for one in facts]}
+    saved = connect.json("dead-letters", "files", name, "--save", "out/7")["files"]
+    assert saved == [one | {"saved": f"out/7/{one['place']}-{one['name']}"} for one in facts]
+    assert [(tmp_path / one["saved"]).read_bytes() for one in saved] == [PDF, PDF]
+    (tmp_path / "out/7/0-page0.pdf").write_bytes(b"mine")
+    connect.run("dead-letters", "files", name, "--save", "out/7", expect=(2,))
+    assert (tmp_path / "out/7/0-page0.pdf").read_bytes() == b"mine"
+    shown = connect.run("dead-letters", "files", name)
+    assert [line.split() for line in shown.splitlines()][1] == ["0", "page0.pdf", "PDF", f"{len(PDF):,}"]
 
 
 def test_a_held_invoice_is_edited_replayed_and_booked_as_edited(box: Sandbox, tmp_path: Path) -> None:

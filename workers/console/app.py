@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from connect.config.models import is_loopback
 from connect.errors import ConfigError, ConnectError, Transient
 from connect.state.users import User, Users, csrf_of
+from workers import overview
 from workers.console import security
 from workers.console.live import LIVE_HEADER, Live
 from workers.console.render import environment, static_files
@@ -74,6 +75,7 @@ class Console:
         self.users = users or Users(tools.redis, clock=tools.clock)
         self.files = static_files()
         self.live = Live(tools)
+        self.kept_images = overview.KeptImages()
         self._env = environment(self.files, tools.clock)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._nav = [(route.nav, route.path, route) for route in self.table if route.nav]

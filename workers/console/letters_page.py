@@ -385,10 +385,10 @@ def _named(numbers: Sequence[str]) -> str:
 
 
 async def files(asked: Asked) -> web.Response:
-    """The files that Prime has of an invoice; asks Prime."""
+    """The files that Prime has of an invoice."""
     letter_id = asked.path["id"]
     _, letter = await letter_of(asked.tools, letter_id)
-    return asked.page("letter_files.html", letter=letter, files=await overview.files(asked.tools, letter_id))
+    return asked.page("letter_files.html", letter=letter, files=await overview.files(asked.tools, letter_id, asked.console.kept_images))
 
 
 async def file(asked: Asked) -> web.StreamResponse:
@@ -397,7 +397,7 @@ async def file(asked: Asked) -> web.StreamResponse:
     text = asked.path["place"]
     place = int(text) if text.isascii() and text.isdecimal() and len(text) < 5 else -1
     try:
-        name, data = await overview.file(asked.tools, asked.path["id"], place)
+        name, data = await overview.file(asked.tools, asked.path["id"], place, asked.console.kept_images)
     except ConnectError as error:
         if not in_frame:
             raise
@@ -418,15 +418,15 @@ def sent(name: str, data: bytes, *, is_inline: bool = False) -> web.Response:
 
 
 async def api_files(asked: Asked) -> FilesAnswer:
-    """The files that Prime has of an invoice; asks Prime."""
-    return FilesAnswer(files=await overview.files(asked.tools, asked.path["id"]))
+    """The files that Prime has of an invoice."""
+    return FilesAnswer(files=await overview.files(asked.tools, asked.path["id"], asked.console.kept_images))
 
 
 async def api_file(asked: Asked) -> web.StreamResponse:
     """One file, by its place."""
     text = asked.path["place"]
     place = int(text) if text.isascii() and text.isdecimal() and len(text) < 5 else -1
-    return sent(*await overview.file(asked.tools, asked.path["id"], place))
+    return sent(*await overview.file(asked.tools, asked.path["id"], place, asked.console.kept_images))
 
 
 def disposition(name: str, *, is_inline: bool) -> str:
@@ -444,15 +444,15 @@ ROUTES: Final = [
     Route("POST", f"{HOME}/discard", discard, role="operator", cli="dead-letters discard"),
     Route("GET", f"{HOME}/{{id}}", show, role="viewer", cli="dead-letters show"),
     Route("POST", f"{HOME}/{{id}}/edit", edit, role="operator", cli="dead-letters edit"),
-    Route("GET", f"{HOME}/{{id}}/files", files, role="viewer", why="a terminal does not show PDFs; they are files of Prime's"),
-    Route("GET", f"{HOME}/{{id}}/files/{{place}}", file, role="viewer", why="a terminal does not show PDFs; they are files of Prime's"),
-    Route("GET", f"{API}{HOME}/{{id}}/files", api_files, role="viewer", why="as on the page", answer=FilesAnswer),
+    Route("GET", f"{HOME}/{{id}}/files", files, role="viewer", cli="dead-letters files"),
+    Route("GET", f"{HOME}/{{id}}/files/{{place}}", file, role="viewer", cli="dead-letters files"),
+    Route("GET", f"{API}{HOME}/{{id}}/files", api_files, role="viewer", cli="dead-letters files", answer=FilesAnswer),
     Route(
         "GET",
         f"{API}{HOME}/{{id}}/files/{{place}}",
         api_file,
         role="viewer",
-        why="as on the page",
+        cli="dead-letters files",
         media=("application/octet-stream", *(kind for _, kind in INLINE)),
     ),
 ]

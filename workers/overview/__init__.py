@@ -14,6 +14,7 @@ Times are UTC. Money is text as the other systems wrote it. The descriptions of 
 from __future__ import annotations
 
 from workers.overview.history import Run, Runs, pace, run, runs
+from workers.overview.kept_images import KeptImages
 from workers.overview.lights import (
     CompanyState,
     JobState,
@@ -50,7 +51,9 @@ from workers.overview.refused import (
     decoded,
     edit_fields,
     file,
+    file_items,
     files,
+    images,
     known_values,
     letter,
     letter_groups,
@@ -74,6 +77,7 @@ __all__ = [
     "EditField",
     "FileItem",
     "JobState",
+    "KeptImages",
     "Letter",
     "LetterError",
     "LetterGroup",
@@ -110,8 +114,10 @@ __all__ = [
     "decoded",
     "edit_fields",
     "file",
+    "file_items",
     "files",
     "health",
+    "images",
     "known_values",
     "late_since",
     "letter",

@@ -14,12 +14,14 @@ from connect.catalogue import ACTIONS, catalogue
 from connect.documents import edits
 from connect.documents.invoice import CREDITORS, Invoice, dimension_of
 from connect.errors import ConfigError, ConnectError, Poison
+from connect.prime.documents import Image
 from connect.registers import REGISTERS
 from connect.state.dead_letters import DeadLetter, find_among, groups_among, holding
 from connect.state.known import Known
 from workers.documents import tools_of
 from workers.jobs import ConnectionTools, Tools
 from workers.letters import INVOICE, PAYMENT, described, document_of, letter_of
+from workers.overview.kept_images import KeptImages
 from workers.overview.model import Model, chosen_of
 
 FILES_WITHIN_S: Final = 30.0
@@ -432,30 +434,42 @@ def _part_ids(one: ConnectionTools, company: str, kind: str, number: str) -> lis
     return [part.id for part in parts if not number or part.id == f"Object-{number}"]
 
 
-async def files(tools: Tools, letter_id: str) -> list[FileItem]:
-    """The files that Prime has of an invoice; asks Prime. Raises ConfigError where there can be none, ConnectError when it gives none."""
-    images = await _images(tools, letter_id)
-    return [FileItem(place=place, name=image.name, type=image.type, size_bytes=len(image.data)) for place, image in enumerate(images)]
+async def files(tools: Tools, letter_id: str, kept: KeptImages | None = None) -> list[FileItem]:
+    """The files that Prime has of an invoice; asks Prime, unless they are `kept`.
+
+    Raises ConfigError where there can be none, ConnectError when it gives none.
+    """
+    return file_items(await images(tools, letter_id, kept))
 
 
-async def file(tools: Tools, letter_id: str, place: int) -> tuple[str, bytes]:
+def file_items(found: Sequence[Image]) -> list[FileItem]:
+    return [FileItem(place=place, name=image.name, type=image.type, size_bytes=len(image.data)) for place, image in enumerate(found)]
+
+
+async def file(tools: Tools, letter_id: str, place: int, kept: KeptImages | None = None) -> tuple[str, bytes]:
     """(name, content) of one. Raises as `files`, and ConfigError when there is no such file or it is larger than 25 MB."""
-    images = await _images(tools, letter_id)
-    if not 0 <= place < len(images):
-        raise ConfigError(f"there is no file {place}; Prime has {len(images)}", code="unknown-file")
-    image = images[place]
+    found = await images(tools, letter_id, kept)
+    if not 0 <= place < len(found):
+        raise ConfigError(f"there is no file {place}; Prime has {len(found)}", code="unknown-file")
+    image = found[place]
     if len(image.data) > FILE_MOST_BYTES:
         raise ConfigError(f"{image.name} is larger than {FILE_MOST_BYTES // 1_000_000} MB: look at it in Prime", code="file-too-large")
     return image.name, image.data
 
 
-async def _images(tools: Tools, letter_id: str) -> Sequence[Any]:
+async def images(tools: Tools, letter_id: str, kept: KeptImages | None = None) -> Sequence[Image]:
+    """The files themselves, of any size. Raises as `files`."""
     connection, letter = await letter_of(tools, letter_id)
     document = document_of(connection, letter)
     if document is None or letter.kind not in (INVOICE, "Cancellation"):
         raise ConfigError(f"dead letter {letter_id} holds no invoice: it has no files", code="no-files")
+    series, number = document.series, document.number
+
+    async def ask() -> Sequence[Image]:
+        return await tools_of(connection).prime.images(series, number)
+
     try:
         async with asyncio.timeout(FILES_WITHIN_S):
-            return await tools_of(connection).prime.images(document.series, document.number)
+            return await (ask() if kept is None else kept.of((connection.connection.sid, series, number), ask))
     except TimeoutError:
         raise ConnectError(f"Prime gave no files within {FILES_WITHIN_S:.0f} s; try again", system="prime", code="timeout") from None
