@@ -185,7 +185,10 @@ async def chosen_letters(tools: Tools, ids: Sequence[str], filters: Mapping[str,
         raise ConfigError(
             f"there is no open dead letter {', '.join(sorted(missing))}; `connect dead-letters list` shows them", code="unknown-letter"
         )
-    return [(one, [letter for owner, letter in found if owner is one]) for one in tools.connections.values()]
+    by_connection: dict[str, list[DeadLetter]] = {sid: [] for sid in tools.connections}
+    for one, letter in found:
+        by_connection[one.connection.sid].append(letter)
+    return [(one, by_connection[sid]) for sid, one in tools.connections.items()]
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -26,6 +28,7 @@ from workers.command import (
 )
 
 if TYPE_CHECKING:  # late imports: see cli.py
+    from connect.prime.documents import Image
     from workers.session import Outcome
 
 dead_letters = typer.Typer(
@@ -188,6 +191,53 @@ def dead_letters_show(letter_id: LetterArgument, config: ConfigOption = CONFIG_F
 
 
 @dead_letters.command(
+    "files",
+    epilog="Example:  connect dead-letters files 3f9c0a1b2c3d --save invoice\n\n"
+    "Saved as place-name, such as 0-invoice.pdf, for you alone to read. Prime gives all files of an invoice or none.",
+)
+def dead_letters_files(
+    letter_id: LetterArgument,
+    folder: Annotated[
+        Path | None, typer.Option("--save", metavar="DIR", help="Write them into this folder; a file that is there is not written over.")
+    ] = None,
+    config: ConfigOption = CONFIG_FILE,
+    as_json: JsonOption = False,
+) -> None:
+    """The files that Prime has of an invoice."""
+    begin(as_json, level=LogLevel.warning)
+    loaded = load(config)
+
+    async def ask() -> Sequence[Image]:
+        from workers import overview
+
+        async with tools_of_config(loaded) as tools:
+            return await overview.images(tools, letter_id)
+
+    found = waited(ask())
+    saved = _save(found, folder) if folder is not None else [None for _ in found]
+
+    def human() -> None:
+        from workers.screen import table
+
+        rows = [(place, _printable(image.name), _printable(image.type), len(image.data)) for place, image in enumerate(found)]
+        table(("place", "name", "type", "bytes"), rows, right=("place", "bytes"))
+        if folder is not None:
+            screen.say(f"{len(found)} saved in {folder}")
+
+    rows = [
+        {
+            "place": place,
+            "name": image.name,
+            "type": image.type,
+            "size_bytes": len(image.data),
+            "saved": None if path is None else str(path),
+        }
+        for place, (image, path) in enumerate(zip(found, saved, strict=True))
+    ]
+    screen.result({"files": rows}, human)
+
+
+@dead_letters.command(
     "replay",
     epilog="Example:  connect dead-letters replay --filter code=2 --dry-run\n\nRows are read anew from Sage, so that nothing old is sent.",
 )
@@ -308,6 +358,38 @@ def dead_letters_edit(
 
 
 _NAME_WIDTH: Final = 40
+_FILE_NAME_MOST: Final = 60  # characters; of up to 4 bytes, of which file systems take 255
+
+
+def file_name(place: int, name: str) -> str:
+    """What a file of Prime's is saved as: within one folder whatever its name holds, and no two of an invoice alike."""
+    bare = name.replace("\\", "/").rpartition("/")[2]
+    tame = "".join(char if char.isprintable() and char not in ':*?"<>|' else "_" for char in bare).strip(". ")
+    stem, dot, ending = tame.rpartition(".")
+    if dot and len(ending) <= 10:
+        tame = stem[: _FILE_NAME_MOST - len(ending) - 1] + dot + ending
+    return f"{place}-{tame[:_FILE_NAME_MOST] or 'file'}"
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _save(images: Sequence[Image], folder: Path) -> list[Path]:
+    """Write files of an invoice; all or, when one of their names is taken, none. Raises ConfigError."""
+    paths = [folder / file_name(place, image.name) for place, image in enumerate(images)]
+    taken = [str(path) for path in paths if os.path.lexists(path)]
+    if taken:
+        raise ConfigError(f"nothing was saved: {', '.join(taken)} is there already; choose another folder", code="save")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, image in zip(paths, images, strict=True):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(image.data)
+    except OSError as error:
+        raise ConfigError(f"{error.filename or folder} cannot be written: {error.strerror}", code="save") from None
+    return paths
 
 
 def _payload(payload: bytes) -> Any:
@@ -436,8 +518,15 @@ def audit_list(
         from workers import overview
 
         async with tools_of_config(loaded) as tools:
-            page = await overview.audit_list(tools, connection=connection, by=who, what=what, since=_moment(since), limit=limit)
-            return [one.model_dump(mode="json") for one in reversed(page.items)]
+            found: list[dict[str, Any]] = []
+            before: str | None = None
+            while len(found) < limit and before != "":
+                page = await overview.audit_list(
+                    tools, connection=connection, by=who, what=what, since=_moment(since), before=before, limit=limit - len(found)
+                )
+                found += [one.model_dump(mode="json") for one in page.items]
+                before = page.older
+            return found[::-1]
 
     entries = waited(ask())
 

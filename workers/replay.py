@@ -16,7 +16,6 @@ from workers.letters import audit_of
 from workers.producers import read_anew
 from workers.queues import is_served
 
-PAGE = 500
 PAYMENT = "Payment"
 DOCUMENTS = frozenset({"Invoice", "Cancellation", "Payment date", PAYMENT})  # kinds of letters that a PostJob sends again
 BUSY_WAIT_S = 0.5
@@ -52,7 +51,9 @@ def check_filters(tools: Tools, filters: Mapping[str, str]) -> None:
 
 
 async def chosen(tools: Tools, ids: Sequence[str], filters: Mapping[str, str] | None) -> list[tuple[ConnectionTools, DeadLetter]]:
-    """The open letters that are named, or that match the filters. Raises ConfigError for filters that select none such."""
+    """The open letters that are named, or that match the filters (those without payloads). Raises ConfigError for filters that select none
+    such.
+    """
     check_filters(tools, filters or {})
     found: list[tuple[ConnectionTools, DeadLetter]] = []
     sids = list(tools.connections)
@@ -66,10 +67,7 @@ async def chosen(tools: Tools, ids: Sequence[str], filters: Mapping[str, str] | 
         if filters.get("connection") not in (None, connection.connection.name):
             continue
         rest = {name: value for name, value in filters.items() if name != "connection"}
-        total, page = await connection.dead_letters.find(rest, states=("open",), limit=PAGE)
-        for offset in range(PAGE, total, PAGE):
-            page += (await connection.dead_letters.find(rest, states=("open",), offset=offset, limit=PAGE))[1]
-        found += [(connection, letter) for letter in page]
+        found += [(connection, letter) for letter in await connection.dead_letters.every(rest)]
     return found
 
 
@@ -95,8 +93,9 @@ async def replay(
     letters = [(connection, letter) for connection, letter in found if letter.key]
     documents = [(connection, letter) for connection, letter in found if letter.kind in DOCUMENTS and "-" in letter.number]
     skipped = len(found) - len(letters) - len(documents)
-    unapproved = tuple(letter.id for connection, letter in documents if not _may_be_sent(connection, letter, by))
-    documents = [(connection, letter) for connection, letter in documents if letter.id not in unapproved]
+    refused = {letter.id for connection, letter in documents if not _may_be_sent(connection, letter, by)}
+    unapproved = tuple(letter.id for _, letter in documents if letter.id in refused)
+    documents = [(connection, letter) for connection, letter in documents if letter.id not in refused]
     if dry_run:
         return Replayed(len(letters) + len(documents), skipped=skipped, unapproved=unapproved, paused=held)
     if by:

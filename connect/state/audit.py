@@ -57,7 +57,7 @@ class Act:
     hash: str = ""
 
     def digest(self) -> str:
-        said = {name: value for name, value in asdict(self).items() if name != "hash"}
+        said = {name: value for name, value in vars(self).items() if name != "hash"}
         return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -158,21 +158,37 @@ class Audit:
             start = f"({rows[-1][0].decode()}"
 
 
-async def newest_first(redis: Redis, sids: Sequence[str]) -> AsyncIterator[tuple[str, Act]]:
-    """(connection, act) of all these connections, newest first; entries that were tampered with are left out.
+class Mark(NamedTuple):
+    """How far somebody has read, newest first: up to that moment (ms), and so many entries of it."""
+
+    at_ms: int
+    passed: int = 0
+
+
+class Found(NamedTuple):
+    """An entry of one of several connections. `act` None: it was tampered with. `mark`: where it ends, for going on behind it."""
+
+    sid: str
+    act: Act | None
+    mark: Mark
+
+
+async def newest_first(redis: Redis, sids: Sequence[str], behind: Mark | None = None) -> AsyncIterator[Found]:
+    """The entries of all these connections, newest first, or those `behind` a mark of the same connections.
 
     No more is read than is taken, but for a few entries of each connection: those are read in one round trip.
     """
     async with redis.pipeline(transaction=False) as pipe:
         for sid in sids:
-            pipe.xrevrange(f"connect:{sid}:audit", count=FIRST)
+            pipe.xrevrange(f"connect:{sid}:audit", max="+" if behind is None else str(behind.at_ms), count=FIRST)
         rows = await pipe.execute()
     left = [list(reversed(some)) for some in rows]  # the newest last
     sizes = [FIRST] * len(sids)
     heap = [(-_moment(some[-1][0]), place) for place, some in enumerate(left) if some]
     heapq.heapify(heap)
+    mark = Mark(-1)
     while heap:
-        _, place = heap[0]
+        at_ms, place = -heap[0][0], heap[0][1]
         name, fields = left[place].pop()
         if not left[place] and len(rows[place]) == sizes[place]:
             sizes[place] = min(PAGE, sizes[place] * 4)
@@ -182,8 +198,9 @@ async def newest_first(redis: Redis, sids: Sequence[str]) -> AsyncIterator[tuple
             heapq.heapreplace(heap, (-_moment(left[place][-1][0]), place))
         else:
             heapq.heappop(heap)
-        if (act := _read(fields)) is not None:
-            yield sids[place], act
+        mark = Mark(at_ms, mark.passed + 1 if at_ms == mark.at_ms else 1)
+        if behind is None or (-at_ms, mark.passed) > (-behind.at_ms, behind.passed):
+            yield Found(sids[place], _read(fields), mark)
 
 
 def _moment(name: bytes) -> int:

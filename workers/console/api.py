@@ -253,7 +253,9 @@ class CodeQuery(_Asked):
 
 
 class AuditQuery(_Asked):
-    """`by` and `what` exactly, `about` by part of it; `since`: a day or an instant, UTC unless it says otherwise."""
+    """`by` and `what` exactly, `about` by part of it; `since`: a day or an instant, UTC unless it says otherwise; `before`: `older` of the
+    page before.
+    """
 
     connection: Text | None = None
     by: Text | None = None
@@ -261,7 +263,7 @@ class AuditQuery(_Asked):
     about: Text | None = None
     since: Since = None
     limit: Limit = 50
-    offset: Offset = 0
+    before: Text | None = None
 
 
 class ExportQuery(_Asked):

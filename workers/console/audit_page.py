@@ -44,14 +44,13 @@ def asked_for(filters: dict[str, str]) -> dict[str, Any]:
 
 async def show(asked: Asked) -> web.Response:
     filters = filters_of(asked)
-    offset = asked.number("offset", 0)
-    found = await overview.audit_list(asked.tools, **asked_for(filters), offset=offset, limit=PAGE)
+    before = asked.text("before")
+    found = await overview.audit_list(asked.tools, **asked_for(filters), before=before, limit=PAGE)
     return asked.page(
         "audit.html",
         page=found,
         filters=filters,
-        offset=offset,
-        limit=PAGE,
+        before=before,
         whats=WHATS,
         sees_users=asked.user is not None and asked.user.may("admin") and not asked.user.connections,
         connections=[one.name for one in asked.tools.config.connections],

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 from pydantic import Field
 
-from connect.state.audit import Act, newest_first
+from connect.errors import ConfigError
+from connect.state.audit import Act, Mark, newest_first
 from workers.jobs import ConnectionTools, Tools
 from workers.letters import audit_of
 from workers.overview.model import PAGE_MOST, Model, chosen_of
+
+LOOKED_AT_MOST: Final = 5000  # acts, for one page
+_MARK: Final = re.compile(r"(\d{1,15})-(\d{1,9})", re.ASCII)
 
 
 class AuditEntry(Model):
@@ -34,8 +39,10 @@ class AuditEntry(Model):
 class AuditPage(Model):
     """A page of acts."""
 
-    items: list[AuditEntry] = Field(description="Newest first.")
-    more: bool = Field(description="Whether there are older ones.")
+    items: list[AuditEntry] = Field(
+        description="Newest first. May be fewer than asked for, even none, while there are older ones to look at."
+    )
+    older: str = Field(description="To be given as `before` for those that are older; empty when all were looked at.")
 
 
 async def audit_list(
@@ -46,25 +53,34 @@ async def audit_list(
     what: str | None = None,
     about: str | None = None,
     since: datetime | None = None,
-    offset: int = 0,
+    before: str | None = None,
     limit: int = 50,
 ) -> AuditPage:
-    """Who did what, newest first. `by` and `what` exactly, `about` by part of it."""
+    """Who did what, newest first. `by` and `what` exactly, `about` by part of it; `before`: the `older` of the page before.
+
+    One page looks at 5,000 acts at most, whether they match or not. Raises ConfigError for a `before` that is none.
+    """
     limit = min(max(1, limit), PAGE_MOST)
     chosen = {one.connection.sid: one for one in chosen_of(tools, connection)}
     found: list[AuditEntry] = []
-    passed = 0
-    async for sid, act in newest_first(tools.redis, list(chosen)):
-        if since is not None and datetime.fromisoformat(act.at) < since:
+    mark = None if not before else _mark_from(before)
+    looked_at = 0
+    async for sid, act, ends in newest_first(tools.redis, list(chosen), mark):
+        if act is not None and since is not None and datetime.fromisoformat(act.at) < since:
             break
-        if not _matches(act, by, what, about):
-            continue
-        passed += 1
-        if passed > offset + limit:
-            break
-        if passed > offset:
+        if mark is not None and (len(found) == limit or looked_at == LOOKED_AT_MOST):
+            return AuditPage(items=found, older=f"{mark.at_ms}-{mark.passed}")
+        looked_at, mark = looked_at + 1, ends
+        if act is not None and _matches(act, by, what, about):
             found.append(_audit_entry(chosen[sid], act))
-    return AuditPage(items=found, more=passed > offset + limit)
+    return AuditPage(items=found, older="")
+
+
+def _mark_from(text: str) -> Mark:
+    match = _MARK.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"before: {text[:40]!r} is not what a page of acts gave as `older`", code="before")
+    return Mark(int(match[1]), int(match[2]))
 
 
 async def audit_export(

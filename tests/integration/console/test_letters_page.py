@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import csv
 import io
@@ -27,6 +28,7 @@ from connect.state.users import Users
 from workers.console.app import build_app
 from workers.console.security import Listening
 from workers.jobs import ConnectionTools, Tools
+from workers.overview import trail
 from workers.settings import open_tools
 
 pytestmark = pytest.mark.timeout(300)
@@ -426,6 +428,23 @@ async def test_pdfs_and_pictures_are_shown_and_everything_else_is_saved_whatever
     assert (got.status, "Prime has no file of it" in await got.text()) == (200, True)
 
 
+async def test_a_look_at_an_invoices_files_asks_prime_once_and_who_may_not_see_it_is_shown_none(desk: Desk) -> None:
+    approved.load(desk.box, approved.invoice(73), images=3)
+    letter_id, viewer = await held(desk, 73), await desk.person("viewer")
+    path = f"/dead-letters/{letter_id}/files"
+
+    def asked() -> int:
+        return int(desk.box.stats()["prime"]["calls"].get("GetInvoiceImage", 0))
+
+    before = asked()
+    pages = await asyncio.gather(viewer.get(path), viewer.get(f"{path}/0?frame=1"), viewer.get(f"{path}/1"))
+    assert [page.status for page in pages] == [200, 200, 200]
+    assert (await (await viewer.get(f"/api/v1{path}/2")).read(), asked() - before) == (approved.PDF, 1)
+    user = await desk.users.add("elsewhere", None, "admin", ["another-connection"])
+    stranger = Browser(desk.client, {"connect_session": await desk.users.begin(user)})
+    assert [(await stranger.get(f"{start}{path}{which}")).status for start in ("", "/api/v1") for which in ("", "/1")] == [404] * 4
+
+
 # -- documents, audit --------------------------------------------------------------------------------------------------
 
 
@@ -458,6 +477,13 @@ async def test_acts_are_filtered_exported_and_verified(desk: Desk) -> None:
         assert (await viewer.get(wrong)).status == 400
     assert (await viewer.get("/audit/export?connection=nosuch")).status == 404
     assert "No act matches" in await viewer.text("/audit?since=2999-01-01")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trail, "LOOKED_AT_MOST", 1)
+        page = await viewer.text("/audit?by=ann")
+        assert "older ones may" in page
+        (older,) = (path for path in links(page) if "before=" in path)
+        page = await viewer.text(older)
+    assert ("=cmd() 81" in words(page), "/audit?by=ann" in links(page)) == (True, True)
     api = "/api/v1/audit"
     assert [json.loads(line) for line in (await viewer.text(f"{api}/export")).splitlines()] == rows
     answer = await viewer.get(f"{api}/export?form=csv&by=ann")
@@ -470,7 +496,12 @@ async def test_acts_are_filtered_exported_and_verified(desk: Desk) -> None:
     found = (await (await viewer.get(api, params={"since": newest})).json())["items"]
     assert found
     assert {row["at"] >= newest for row in found} == {True}
-    for wrong, status in ((f"{api}?since=soon", 400), (f"{api}/export?form=xml", 400), (f"{api}/export?connection=nosuch", 404)):
+    for wrong, status in (
+        (f"{api}?before=soon", 400),
+        (f"{api}?since=soon", 400),
+        (f"{api}/export?form=xml", 400),
+        (f"{api}/export?connection=nosuch", 404),
+    ):
         assert (await viewer.get(wrong)).status == status, wrong
     assert (await viewer.get("/audit/users")).status == 403
     admin = await desk.person("admin")

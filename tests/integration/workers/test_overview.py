@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +19,12 @@ from pipeline import COLOURS, THINGS, Pipeline, thing
 from connect.errors import Auth, ConfigError, Permanent
 from connect.prime.port import RowResult
 from connect.state import pauses
+from connect.state.audit import Act
 from connect.state.journal import Journal
 from connect.state.receipts import Receipts
 from workers import acts, overview, producers, queues
 from workers.jobs import FETCH, SCHEDULE, STAGES, WRITE, WriteJob, enqueue
-from workers.overview import setups
+from workers.overview import setups, trail
 
 Make = Callable[..., Pipeline]
 
@@ -306,7 +308,7 @@ async def test_letters_of_a_version_without_groups_are_put_into_theirs(make: Mak
     await refused(box)
     prefix = f"connect:{box.connection.connection.sid}:dl:"
     stale = [key async for key in redis.scan_iter(match=f"{prefix}by:group:*")]
-    await redis.delete(*stale, f"{prefix}group", f"{prefix}groups", f"{prefix}grouped")
+    await redis.delete(*stale, f"{prefix}group", f"{prefix}groups", f"{prefix}indexed")
     assert (await overview.letter_groups(box.tools)).items == []
     letters = box.connection.dead_letters
     assert [await letters.group_older(4), await letters.group_older(4), await letters.group_older(4), await letters.group_older(4)] == [
@@ -377,7 +379,9 @@ async def test_acts_are_filtered_paged_and_exported(make: Make) -> None:
     await acts.resume(box.tools, connection="a", by="bo")
     await acts.pause(box.tools, connection="b", reason="x", by="ann")
     page = await overview.audit_list(box.tools, by="ann", limit=4)
-    assert (len(page.items), page.more) == (4, True)
+    assert (len(page.items), bool(page.older)) == (4, True)
+    rest = await overview.audit_list(box.tools, by="ann", limit=4, before=page.older)
+    assert ([entry.facts["reason"] for entry in rest.items], rest.older) == (["=cmd 1", "=cmd 0"], "")
     assert (page.items[0].connection, page.items[0].at) == ("b", max(entry.at for entry in page.items))
     assert [entry.by for entry in (await overview.audit_list(box.tools, what="resume")).items] == ["bo"]
     assert (await overview.audit_list(box.tools, since=page.items[0].at + timedelta(seconds=1))).items == []
@@ -399,3 +403,42 @@ async def test_a_value_that_a_spreadsheet_takes_for_a_formula_is_quoted(make: Ma
 
 def test_every_stage_that_can_be_closed_is_looked_at() -> None:
     assert set(pauses.CLOSED) | {SCHEDULE} == set(STAGES)
+@pytest.mark.parametrize("limit", [1, 2, 7, 100])
+async def test_pages_of_acts_of_one_moment_and_of_several_connections_leave_none_out(make: Make, redis: Any, limit: int) -> None:
+    box = make(names=("a", "b", "c"))
+    rng = random.Random(limit)
+    for number in range(60):  # some of one millisecond, within a connection and over several
+        sid = rng.choice([one.connection.sid for one in box.tools.connections.values()])
+        act = Act(number, "2026-11-25T12:00:00+00:00", "ann", "pause", str(number), {}, "")
+        await redis.xadd(f"connect:{sid}:audit", {"entry": orjson.dumps(asdict(act))}, id=f"{1_700_000_000_000 + number // 5}-*")
+    whole = [entry.about for entry in (await overview.audit_list(box.tools, limit=100)).items]
+    found, before = [], None
+    while before != "":
+        page = await overview.audit_list(box.tools, limit=limit, before=before)
+        found += [entry.about for entry in page.items]
+        before = page.older
+    assert sorted(map(int, found)) == list(range(60))
+    assert found == whole
+
+
+async def test_a_filter_that_nothing_matches_looks_at_no_more_than_it_may_and_can_go_on(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trail, "LOOKED_AT_MOST", 10)
+    box = make()
+    await acts.pause(box.tools, reason="the first", by="bo")
+    for _ in range(24):
+        await acts.pause(box.tools, reason="x", by="ann")
+    pages = [await overview.audit_list(box.tools, by="bo")]
+    while pages[-1].older:
+        pages.append(await overview.audit_list(box.tools, by="bo", before=pages[-1].older))
+    assert [len(page.items) for page in pages] == [0, 0, 1]
+    assert [entry.facts["reason"] for entry in pages[-1].items] == ["the first"]
+
+
+@pytest.mark.parametrize("before", ["soon", "1-", "-1", "1-2-3", "١-١", "9" * 16 + "-1"])
+async def test_a_place_in_the_trail_that_is_none_is_said(make: Make, before: str) -> None:
+    with pytest.raises(ConfigError, match="before: "):
+        await overview.audit_list(make().tools, before=before)
+
+
