@@ -21,8 +21,9 @@ from redis.exceptions import RedisError
 from connect.config import Connection
 from connect.config.names import DOCUMENT_JOBS
 from connect.ledger import Owner
-from connect.state import epoch
+from connect.state import epoch, reports
 from connect.state.audit import Audit
+from connect.state.dead_letters import APPROVAL
 from connect.state.glance import Glance, glances
 from connect.state.metrics import COUNTS, TIMES, Times, read_counts, read_times
 from connect.state.notices import Notices
@@ -76,7 +77,15 @@ METRICS: Final = (
     Metric("connect_sync_age_seconds", "gauge", _JOB, "The lag: since the newest run began that read all and ended well."),
     Metric("connect_sync_overdue_seconds", "gauge", _JOB, "For how long the next run has been late by its schedule; 0: it is not."),
     Metric("connect_dead_letters_open", "gauge", ("connection", "company", "owner"), "Open dead letters by whose turn it is."),
+    Metric(
+        "connect_dead_letters_oldest_seconds", "gauge", ("connection", "owner"),
+        "For how long the oldest of them has been open; 0 for none.",
+    ),
     Metric("connect_payments_awaiting_approval", "gauge", ("connection",), "Refused payments that nobody has approved to be sent again."),
+    Metric(
+        "connect_payments_oldest_awaiting_approval_seconds", "gauge", ("connection",),
+        "For how long the oldest of them has been refused; 0 for none.",
+    ),
     Metric("connect_documents_waiting", "gauge", _JOB, "Documents that Prime lists and that have no receipt yet."),
     Metric("connect_documents_oldest_waiting_seconds", "gauge", _JOB, "For how long the oldest of them has been listed; 0 for none."),
     Metric("connect_receipts_refused", "gauge", _JOB, "Documents booked in Sage whose receipt Prime refuses for good."),
@@ -92,6 +101,11 @@ METRICS: Final = (
     Metric("connect_paused", "gauge", ("connection", "queue"), "1 while a stage rests because it is not let in."),
     Metric("connect_held_by_person", "gauge", ("connection",), "How many pauses persons have set; 0 for none."),
     Metric("connect_notifications_failing", "gauge", ("channel",), "1 while messages to people do not get through on this channel."),
+    Metric(
+        "connect_reconcile_drifts", "gauge", ("connection", "difference"),
+        "Differences of the last report: missing, different, extra …; `waits`: how many of all the next runs mend.",
+    ),
+    Metric("connect_reconcile_age_seconds", "gauge", ("connection",), "Since the last report was made."),
     Metric("connect_audit_entries", "gauge", ("connection",), "Entries of the audit trail."),
     Metric("connect_audit_intact", "gauge", ("connection",), "0: the newest entry of the audit trail does not fit its head."),
 )  # fmt: skip
@@ -196,6 +210,11 @@ def _put_glance(connection: Connection, glance: Glance, now: datetime, numbers: 
     for company, letters in glance.letters.items():
         for owner in OWNERS:
             numbers.put("connect_dead_letters_open", (name, company, owner), letters.get(owner, 0))
+    ages = {whom: max(0.0, (now - since).total_seconds()) for whom, since in glance.letters_since.items()}
+    for owner in OWNERS:
+        numbers.put("connect_dead_letters_oldest_seconds", (name, owner), ages.get(owner, 0))
+    oldest = ages[APPROVAL] if APPROVAL in ages and _needs_approval(connection) else 0
+    numbers.put("connect_payments_oldest_awaiting_approval_seconds", (name,), oldest)
     numbers.put("connect_runs_in_flight", (name,), sum(seen.running is not None for seen in glance.jobs))
     for job, seen in zip(connection.jobs, glance.jobs, strict=True):
         labels = (name, job.company, job.job)
@@ -250,7 +269,7 @@ async def _put_connections(redis: Redis, connections: Sequence[ConnectionTools],
     for company in sages:
         _put_sage(company, [next(answers) for _ in range(4)], numbers)
     for one in connections:
-        _put_connection(one.connection, answers, numbers)
+        _put_connection(one.connection, answers, now_ms, numbers)
 
 
 def _ask_sage(pipe: Any, one: ConnectionTools, now_ms: float) -> None:
@@ -282,22 +301,23 @@ def _ask_connection(pipe: Any, one: ConnectionTools) -> None:
     pipe.zintercard(2, payments)
     pipe.zintercard(3, [*payments, prefix + "dl:approved"])
     Audit.ask_newest(pipe, one.connection.sid)
+    reports.ask(pipe, one.connection.sid)
     for job in one.connection.jobs:
         pipe.hgetall(f"{prefix}rows:{job.company}:{job.job}")
 
 
 def _put_connection(connection: Connection, answers: Iterator[Any], numbers: Numbers) -> None:
     name = connection.name
-    asked, errors, ended, payments, approved, newest = (next(answers) for _ in range(6))
+    asked, errors, ended, payments, approved, newest, report = (next(answers) for _ in range(7))
     for outcome in ("issued", "refused"):
         numbers.put("connect_token_requests_total", (name, outcome), _number(asked, outcome))
     for outcome in ("known", "unknown"):
         numbers.put("connect_errors_total", (name, outcome), _number(errors, outcome))
-    needs_approval = any(connection.settings(company).payment_approval for company in connection.companies)
-    numbers.put("connect_payments_awaiting_approval", (name,), payments - approved if needs_approval else 0)
+    numbers.put("connect_payments_awaiting_approval", (name,), payments - approved if _needs_approval(connection) else 0)
     entries, is_intact = Audit.newest(newest)
     numbers.put("connect_audit_entries", (name,), entries)
     numbers.put("connect_audit_intact", (name,), int(is_intact))
+    _put_report(name, reports.glimpse(report).summary, now_ms, numbers)
     for job in connection.jobs:
         rows, labels, what = next(answers), (name, job.company, job.job), f"{job.company}:{job.job}"
         for outcome in ROWS:
@@ -306,6 +326,20 @@ def _put_connection(connection: Connection, answers: Iterator[Any], numbers: Num
         for state in RUNS:
             numbers.put("connect_runs_total", (*labels, state), _number(ended, f"{what}:{state}"))
         numbers.put("connect_runs_failed_in_a_row", labels, _number(ended, f"{what}:in_a_row"))
+
+
+def _needs_approval(connection: Connection) -> bool:
+    return any(connection.settings(company).payment_approval for company in connection.companies)
+
+
+def _put_report(name: str, summary: reports.Summary | None, now_ms: float, numbers: Numbers) -> None:
+    """Every kind from the first report on, so that a chart goes back to 0."""
+    if summary is None:
+        return
+    numbers.put("connect_reconcile_age_seconds", (name,), max(0.0, now_ms / 1000 - datetime.fromisoformat(summary.made_at).timestamp()))
+    for what in reports.WHATS:
+        numbers.put("connect_reconcile_drifts", (name, what), summary.by.get(what, 0))
+    numbers.put("connect_reconcile_drifts", (name, "waits"), summary.waits)
 
 
 def _number(raw: Mapping[bytes, bytes], name: str) -> int:

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from connect.config import Connection
 from connect.ledger import Owner
+from connect.state.dead_letters import APPROVAL, WHOM
 from connect.state.pauses import CLOSED, Hold, Pause, holds_from, pause_from
 from connect.state.runs import COUNTERS, RunRecord, record_from
 
@@ -29,8 +30,9 @@ _NAMES: Final = tuple(name.encode() for name in _FIELDS)
 _LOOK: Final = (
     "".join(
         f"local {name} = {{{', '.join(repr(word) for word in words)}}}\n"
-        for name, words in (("fields", _FIELDS), ("stages", CLOSED), ("owners", OWNERS))
+        for name, words in (("fields", _FIELDS), ("stages", CLOSED), ("owners", OWNERS), ("waiting", WHOM))
     )
+    + f"local approval = {APPROVAL!r}\n"
     + """
 local p, at = ARGV[1], 9
 local function take(n)
@@ -61,6 +63,21 @@ if not known and redis.call('ZCARD', p .. 'dl:state:open') > 1000 then  -- count
   for i, company in ipairs(companies) do known[company] = letters[i] end
   redis.call('SET', p .. 'dl:owners', cjson.encode(known), 'EX', 60)
 end
+local since, open = {}, p .. 'dl:state:open'
+local function is_so(whom, id)  -- a restored backup, or a worker of an older version, may have left one that has ended since
+  local held = redis.call('ZSCORE', open, id)
+  if whom ~= approval then return held and redis.call('ZSCORE', p .. 'dl:by:owner:' .. whom, id) end
+  return held and redis.call('SISMEMBER', p .. 'dl:approved', id) == 0
+end
+for i, whom in ipairs(waiting) do
+  local key = p .. 'dl:since:' .. whom
+  local oldest = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  while oldest[1] and not is_so(whom, oldest[1]) do
+    redis.call('ZREM', key, oldest[1])
+    oldest = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  end
+  since[i] = oldest[2] or false
+end
 for i = 1, tonumber(ARGV[8]) do
   local company, job = unpack(take(2))
   local what = company .. ':' .. job
@@ -74,7 +91,7 @@ for i = 1, tonumber(ARGV[8]) do
 end
 return {
   pauses, redis.call('HGETALL', p .. 'holds'), redis.call('ZCOUNT', ARGV[2], ARGV[6], '+inf'), redis.call('GET', ARGV[3]),
-  redis.call('HGET', ARGV[4], 'transactions'), redis.call('GET', ARGV[5]), redis.call('GET', ARGV[5] .. ':refused'), letters, jobs,
+  redis.call('HGET', ARGV[4], 'transactions'), redis.call('GET', ARGV[5]), redis.call('GET', ARGV[5] .. ':refused'), letters, since, jobs,
   redis.call('GET', 'connect:epoch'), redis.call('GET', p .. 'distrust')
 }
 """
@@ -100,7 +117,8 @@ class JobGlance:
 
 @dataclass(frozen=True, kw_only=True)
 class Glance:
-    """One connection. `letters`: company -> owner -> open letters; `throttled_s`: how long Sage wants to be left alone.
+    """One connection. `letters`: company -> owner -> open letters; `letters_since`: owner, or "approval" for payments that nobody has
+    approved -> since when the oldest of them is open; `throttled_s`: how long Sage wants to be left alone.
 
     `remembers_from_s`, `distrusted_until_s`: from when on what is not known here was not done by this Connect, and by another; 0 when
     that was never in doubt. Both in Redis' seconds (epoch.py, journal.py).
@@ -114,6 +132,7 @@ class Glance:
     token: bytes | None
     token_refused: bytes | None
     letters: Mapping[str, Mapping[str, int]]
+    letters_since: Mapping[str, datetime]
     jobs: Sequence[JobGlance]
     remembers_from_s: float
     distrusted_until_s: float
@@ -142,7 +161,7 @@ def _arguments(connection: Connection, token_key: str, now_ms: float) -> list[st
 
 
 def _glance(connection: Connection, answer: Any, now_ms: float) -> Glance:
-    pauses, holds, used, pause, transactions, token, refused, letters, jobs, epoch, distrust = answer
+    pauses, holds, used, pause, transactions, token, refused, letters, since, jobs, epoch, distrust = answer
     return Glance(
         pauses={stage: pause_from(raw, left) for stage, (raw, left) in zip(CLOSED, pauses, strict=True) if raw is not None},
         holds=holds_from(dict(zip(holds[::2], holds[1::2], strict=True))),
@@ -155,6 +174,7 @@ def _glance(connection: Connection, answer: Any, now_ms: float) -> Glance:
             company: {owner: int(number) for owner, number in zip(OWNERS, numbers, strict=True) if number}
             for company, numbers in zip(connection.companies, letters, strict=True)
         },
+        letters_since={whom: datetime.fromtimestamp(float(at), UTC) for whom, at in zip(WHOM, since, strict=True) if at},
         jobs=[
             JobGlance(
                 company=job.company,

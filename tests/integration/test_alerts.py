@@ -279,7 +279,8 @@ async def letter(connection: ConnectionTools, owner: str, kind: str) -> str:
         company="100", job="ExportInvoices", part=kind, kind=kind, key=0, number=f"{kind} for {owner}", name="V", payload=b"{}",
         error=Permanent("no", system="sage", code="no"), run="", trace="",
     )  # fmt: skip
-    await connection.dead_letters.put_many([replace(made, error={**made.error, "owner": owner})])
+    before = datetime.now(UTC) - timedelta(days=2)
+    await connection.dead_letters.put_many([replace(made, error={**made.error, "owner": owner}, open_since=before)])
     return made.id
 
 

@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
 import pytest
 import yaml
 from prometheus_box import DEPLOY, quickened, rules
 
+from connect.catalogue import Owner, catalogue
 from workers.metrics import METRICS, Metric
 
 PROMETHEUS = DEPLOY / "prometheus"
@@ -61,7 +62,7 @@ def test_every_alert_has_a_test_of_its_own():
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_an_alert_says_how_bad_it_is_whose_turn_it_is_and_where_to_read_on(rule: dict[str, Any]):
     assert rule["labels"]["severity"] in ("critical", "warning", "info")
-    assert rule["labels"]["owner"] in ("operator", "consultant", "Sage administrator")
+    assert rule["labels"]["owner"] in get_args(Owner)
     assert rule["annotations"]["runbook_url"] == "deploy/runbook.md#" + rule["alert"].lower().replace(" ", "-")
     summary = rule["annotations"]["summary"]
     assert len(summary) > 30
@@ -70,6 +71,40 @@ def test_an_alert_says_how_bad_it_is_whose_turn_it_is_and_where_to_read_on(rule:
     assert used <= KNOWN
     known_labels = {"job", "instance"} | {label for metric in METRICS if used & set(names(metric)) for label in metric.labels}
     assert set(re.findall(r"\$labels\.(\w+)", summary)) <= known_labels
+
+
+CATALOGUED: Final = {
+    "Sage refuses the login": "sage_permission",
+    "Prime refuses the login": "prime_credentials",
+    "Sage gives no token": "sage_credentials",
+    "Sage throttles a lot": "sage_busy",
+}
+"""Alerts about an error that the catalogue knows."""
+
+
+@pytest.mark.parametrize(("alert", "entry"), CATALOGUED.items())
+def test_an_alert_about_a_known_error_is_for_whom_the_catalogue_says(alert: str, entry: str):
+    (rule,) = (rule for rule in rules() if rule["alert"] == alert)
+    (known,) = catalogue().named(entry)
+    assert rule["labels"]["owner"] == known.owner
+
+
+@pytest.mark.parametrize("rule", [rule for rule in rules() if "dead_letters" in rule["expr"]], ids=lambda rule: rule["alert"])
+def test_an_alert_about_dead_letters_is_for_their_owner_and_by_age(rule: dict[str, Any]):
+    (owners,) = re.findall(r'owner=~?"([^"]+)"', rule["expr"])
+    assert rule["labels"]["owner"] == {"Sage|Rillion": "consultant"}.get(owners, owners), "the makers are told by the consultant"
+    assert "for" not in rule, "how long is the letter's own age: another letter, or a Prometheus that starts anew, changes nothing"
+    assert "connect_dead_letters_oldest_seconds" in rule["expr"]
+
+
+def test_somebody_is_told_of_every_owners_old_letters_but_the_clerks_which_are_back_in_prime():
+    asked = {
+        owner
+        for rule in rules()
+        for owners in re.findall(r'oldest_seconds\{owner=~?"([^"]+)"', rule["expr"])
+        for owner in owners.split("|")
+    }
+    assert asked == set(get_args(Owner)) - {"clerk"}
 
 
 def test_the_names_of_alerts_are_their_own():

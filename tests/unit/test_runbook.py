@@ -43,6 +43,7 @@ def owner_heading(owner: str) -> str:
 def test_every_alert_has_its_section_with_all_four_parts_where_its_link_leads(rule: dict[str, Any]):
     assert rule["annotations"]["runbook_url"].partition("#")[2] == anchor(rule["alert"])
     has_all_parts(SECTIONS[rule["alert"]])
+    assert owner_heading(rule["labels"]["owner"]) in SECTIONS, "whose turn it is, is told there too"
 
 
 @pytest.mark.parametrize("owner", get_args(Owner))

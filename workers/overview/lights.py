@@ -19,6 +19,7 @@ from connect.state.dead_letters import UNKNOWN
 from connect.state.glance import Glance, JobGlance, glances
 from connect.state.notices import Failing, Notices
 from connect.state.pauses import Hold, Pause, direction_of, hold_on, rests_of
+from connect.state.reports import Glimpse, glimpses
 from workers import queues as queue
 from workers.documents import tools_of
 from workers.jobs import SCHEDULE, STAGES, ConnectionTools, Tools
@@ -140,9 +141,10 @@ async def overview(tools: Tools, *, connection: str | None = None, company: str 
     now = tools.clock()
     mute = await _mute(tools)
     spent = {one.connection.sid: await one.usage.spent() for one in chosen if one.connection.transactions_month_budget}
+    compared = await glimpses(tools.redis, [one.connection.sid for one in chosen])
     found = [
-        _company_state(one, glance, code, queues, now, mute.get(one.connection.name, ()), spent.get(one.connection.sid, 0))
-        for one, glance in zip(chosen, seen, strict=True)
+        _company_state(one, glance, code, queues, now, mute.get(one.connection.name, ()), spent.get(one.connection.sid, 0), report)
+        for one, glance, report in zip(chosen, seen, compared, strict=True)
         for code in one.connection.companies
         if company in (None, code)
     ]
@@ -210,6 +212,7 @@ def _company_state(
     now: datetime,
     mute: Sequence[Failing],
     spent: int,
+    report: Glimpse,
 ) -> CompanyState:
     name, sid = one.connection.name, one.connection.sid
     late_after = timedelta(minutes=one.connection.late_after_minutes)
@@ -240,6 +243,7 @@ def _company_state(
         mute=mute,
         spent=spent,
         budget=one.connection.transactions_month_budget,
+        differs=differs_of(report, company),
     )
     return CompanyState(
         connection=name,
@@ -319,9 +323,11 @@ def reasons_of(
     spent: int = 0,
     budget: int = 0,
     doubt: str = "",
+    differs: Sequence[str] = (),
 ) -> list[Reason]:
     """Why a company is not green, the most urgent first. `pauses`: where we are not let in; `mute`: channels that do not get through;
-    `spent`, `budget`: transactions of the month; `doubt`: why documents wait although nothing is wrong with them.
+    `spent`, `budget`: transactions of the month; `doubt`: why documents wait although nothing is wrong with them; `differs`: what the last
+    report of `connect reconcile` says.
     """
     owners = {pause.reason: pause.owner or _owner_of(pause.reason) for pause in pauses}
     found = [Reason(light="red", kind="auth", text=f"not let in: {reason}", owner=owner) for reason, owner in owners.items()]
@@ -374,14 +380,29 @@ def reasons_of(
                 owner=owner.removeprefix("the "),
             )
         )
+    found += [Reason(light="amber", kind="reconcile", text=text) for text in differs]
     if throttled_s:
-        found.append(Reason(light="amber", kind="throttled", text=f"Sage asks us to wait {throttled_s:.0f} s", owner="consultant"))
+        found.append(Reason(light="amber", kind="throttled", text=f"Sage asks us to wait {throttled_s:.0f} s"))
     for one in mute:
         text = f"nobody is told on {one.channel}, since {_long(now - one.since)}: {one.why}"
         found.append(Reason(light="amber", kind="notification", text=text, channel=one.channel))
     if jobs and all(job.last is None and job.running is None for job in jobs):
         found.append(Reason(light="amber", kind="new", text="no run yet"))
     return sorted(found, key=lambda reason: reason.light != "red")  # stable: the order above within each
+
+
+def differs_of(report: Glimpse, company: str) -> list[str]:
+    """What of a connection's last report a person of this company must look at."""
+    found = []
+    if report.summary is not None and (many := report.summary.companies.get(company, 0) + report.summary.companies.get("", 0)):
+        when = report.summary.made_at[:16].replace("T", " ")
+        text = f"{many:,} difference{'s' if many > 1 else ''} between Sage, Prime and the journal, which no run mends ({when} UTC)"
+        found.append(text)
+    if report.summary is not None and report.summary.trouble:
+        found.append(f"Sage, Prime and the journal were compared in part only: {report.summary.trouble}")
+    if report.error:
+        found.append(f"Sage, Prime and the journal could not be compared: {report.error}")
+    return found
 
 
 def _owner_of(reason: str, code: str = "") -> str:
