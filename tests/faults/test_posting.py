@@ -1,6 +1,7 @@
 """A storm of kills, of workers and of Redis: approved invoices become one bill each with its files, and Prime hears one thing.
 
-CONNECT_FAULT_INVOICES=2000 is the full size (200 workers and 20 servers killed), here and in test_lost_answers.py.
+CONNECT_FAULT_INVOICES=2000 is the full size (200 workers and 20 servers killed), here, in test_lost_answers.py and in
+test_failover.py.
 """
 
 from __future__ import annotations

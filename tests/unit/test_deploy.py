@@ -67,7 +67,7 @@ def test_the_image_is_built_of_what_is_not_ignored_and_runs_as_nobody() -> None:
 
 def test_the_compose_file_fits_its_schema() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "compose.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout
 
 
@@ -119,7 +119,7 @@ def test_the_kustomization_lists_every_file() -> None:
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 def test_the_kustomization_can_be_built() -> None:
-    done = subprocess.run(["kubectl", "kustomize", str(KUBERNETES)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["kubectl", "kustomize", str(KUBERNETES)], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     built = list(yaml.safe_load_all(done.stdout))
     assert {one["metadata"]["name"] for one in built if one["kind"] == "Deployment"} == {*STAGES, "console"}
@@ -191,6 +191,8 @@ def test_workers_are_added_by_a_metric_that_there_is() -> None:
         metric, queue = re.findall(r'(connect_\w+)\{queue="(\w+)"\}', trigger["metadata"]["query"])[0]
         assert f'Metric("{metric}", "gauge", ("connection", "queue")' in metrics
         assert queue == name
+        readme = (DEPLOY.parent / "README.md").read_text()
+        assert re.findall(r"scal\w+\W[^|]*?`(connect_queue_\w+)`", readme) == [metric], "one advice, and it is what is done"
 
 
 def test_the_stand_in_configuration_can_be_read() -> None:
