@@ -269,7 +269,7 @@ class JobPlan(msgspec.Struct, kw_only=True):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for."""
+    """What was asked for. `drifts`: only what `connect reconcile` has found (reconcile.py)."""
 
     connection: str | None = None
     company: str | None = None
@@ -277,6 +277,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     full: bool = False
     resend: bool = False
     expire: bool = False
+    drifts: bool = False
 
 
 class Plan(msgspec.Struct, kw_only=True):

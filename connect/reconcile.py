@@ -11,12 +11,14 @@ else against what was last sent (SOAP). Documents are compared to the cent with 
     receipt owed   it is booked, and Prime lists it as if it were not, or refused the receipt
     voided         a payment that does not pay any more
     without bill   a payment whose bill is gone or reversed
+
+What the next runs mend by themselves `waits`: a row that Sage has changed since it was sent, a receipt that is not refused.
 """
 
 from __future__ import annotations
 
 import html
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -27,13 +29,30 @@ import orjson
 
 from connect.ledger import DocumentId, root_of
 from connect.mapping import EXTERNAL_SOURCE
-from connect.plan import BANK_ACCOUNTS, Change, JobPlan, RowKey, Wire, Write, value_text
+from connect.plan import (
+    BANK_ACCOUNTS,
+    Action,
+    Change,
+    Document,
+    JobPlan,
+    Moved,
+    Options,
+    Plan,
+    Row,
+    RowKey,
+    Wire,
+    Write,
+    compare,
+    digest_of,
+    value_text,
+)
 from connect.posting import ALIVE
+from connect.registers import REGISTERS
 from connect.sage.bills import Bill
 from connect.sage.payments import Payment
 from connect.state.journal import Entry
+from connect.state.reports import Summary, What
 
-What = Literal["missing", "different", "extra", "double", "orphaned", "receipt owed", "voided", "without bill"]
 Repair = Literal["", "send", "expire", "receipt"]
 """How `--repair` mends it: by sending the row again, by expiring it in Prime, by sending the receipt; "" a person must."""
 BOOKED: Final = frozenset({"posted", "receipted", "receipt_refused"})
@@ -42,7 +61,9 @@ SYNC: Final = "connect reconcile --repair"
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that differs. `old` of its changes is what should be, `new` what is. `command`: what mends it, or where."""
+    """One thing that differs. `old` of its changes is what should be, `new` what is. `command`: what mends it, or where. `prime`: digest of
+    what Prime holds of a row.
+    """
 
     connection: str
     company: str
@@ -55,9 +76,11 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...] = ()
     command: str = ""
     repair: Repair = ""
+    waits: bool = False
     key: RowKey = ()
     writes: tuple[Write, ...] = ()
     document: tuple[str, ...] = ()
+    prime: str = ""
 
     @property
     def id(self) -> tuple[str, ...]:
@@ -65,12 +88,27 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """What was compared, and what differs. `checked`: how many of what; `waiting`: what the next run would do anyway."""
+    """What was compared, and what differs. `checked`: how many of what; `company`: the one that was asked for; `sage_calls`: what it cost;
+    `troubles`: what could not be compared, and why; `of`: the same by connection.
+    """
 
     made_at: str
+    company: str | None = None
+    sage_calls: int = 0
     drifts: list[Drift] = []
     checked: dict[str, int] = {}
+    troubles: list[str] = []
     notes: list[str] = []
+    of: dict[str, Report] = {}
+
+    def add(self, other: Report) -> None:
+        """What was found elsewhere, too."""
+        self.drifts += other.drifts
+        self.troubles += other.troubles
+        self.notes += other.notes
+        self.sage_calls += other.sage_calls
+        for what, number in other.checked.items():
+            self.checked[what] = self.checked.get(what, 0) + number
 
 
 class Where(NamedTuple):
@@ -84,9 +122,11 @@ class Where(NamedTuple):
 # -- registers ---------------------------------------------------------------------------------------------------------
 
 
-def row_drifts(job: JobPlan, readable: Callable[[str], bool], letters: Collection[tuple[str, int]] = ()) -> list[Drift]:
+def row_drifts(
+    job: JobPlan, readable: Callable[[str], bool], letters: Collection[tuple[str, int]] = (), *, reads_all: bool = False
+) -> list[Drift]:
     """What a sync that sends everything would change. `readable`: whether Prime's rows of a kind could be read; `letters`: part and Sage's
-    key of rows that Prime has refused, for where it cannot.
+    key of rows that Prime has refused, for where it cannot; `reads_all`: every run does, and so finds what has gone.
     """
     found = []
     for row in job.rows:
@@ -117,8 +157,11 @@ def row_drifts(job: JobPlan, readable: Callable[[str], bool], letters: Collectio
                 changes=changes,
                 command=f"{SYNC}, or connect sync --company {job.company} --job {job.job} --full --resend",
                 repair="send",
+                waits=bool(row.writes)
+                and all(write.known != write.digest and (write.purpose == "upsert" or reads_all) for write in row.writes),
                 key=row.key,
                 writes=row.writes,
+                prime=row.prime,
             )
         )
     return found
@@ -171,6 +214,7 @@ def extra_rows(
                     else f"in Prime: look at {kind} {key[-1]}, which was made there, and end it if it is a double",
                     repair="expire" if can_end else "",
                     key=key,
+                    prime=digest_of(row),
                 )
             )
     return found, foreign
@@ -227,8 +271,76 @@ class Known(NamedTuple):
         return self.id.company if self.id is not None else ""
 
 
-def bill_drifts(connection: str, known: Sequence[Known], bills: Mapping[str, Bill], marked: Sequence[Bill]) -> list[Drift]:
-    """`bills`: by the journal's keys; `marked`: all of Sage's that carry a marker of ours."""
+Line = Mapping[str, Any]
+"""A line of a bill: (dotted) field -> value."""
+
+
+def sent_lines(entry: Entry) -> list[dict[str, str]]:
+    """The lines of a bill as they were sent: account, amount, and the dimensions that they had; of an adopted one none."""
+    if entry.request is None or entry.request.kind != "bill":
+        return []
+    return [
+        {f"glAccount.{name}": str(value) for name, value in line["glAccount"].items()}
+        | {"txnAmount": str(line["txnAmount"])}
+        | {f"dimensions.{what}.{name}": str(value) for what, one in line.get("dimensions", {}).items() for name, value in one.items()}
+        for line in orjson.loads(entry.request.body).get("lines") or []
+    ]
+
+
+def line_changes(sent: Sequence[Line], now: Sequence[Line]) -> list[Change]:
+    """What of the lines is not as it was sent, wherever Sage has put them. What was not sent may be anything: Sage fills in more."""
+    if len(sent) == len(now) and all(map(_agrees, sent, now)):
+        return []
+    left, free = dict(enumerate(now)), dict(enumerate(sent))
+    for at, line in sorted(free.items(), key=lambda item: -len(item[1])):  # those that say the most choose first
+        if (same := next((other for other, one in left.items() if _agrees(line, one)), None)) is not None:
+            del left[same], free[at]
+    found = []
+    others = list(left.values())
+    for (at, line), other in zip(free.items(), others, strict=False):
+        found += [
+            Change(f"line {at + 1} {_word(name)}", value, _shown(other.get(name)))
+            for name, value in line.items()
+            if not _is_same(name, value, other.get(name))
+        ]
+    found += [Change(f"line {at + 1}", _line_text(line), None) for at, line in list(free.items())[len(others) :]]
+    names = dict.fromkeys(name for line in sent for name in line)
+    found += [Change("one more line", None, _line_text({name: line.get(name) for name in names})) for line in others[len(free) :]]
+    return found
+
+
+def _word(name: str) -> str:
+    """A line's field for a person."""
+    word = name.removeprefix("dimensions.").partition(".")[0]
+    return {"glAccount": "account", "txnAmount": "amount"}.get(word, word)
+
+
+def _agrees(sent: Line, now: Line) -> bool:
+    return all(_is_same(name, value, now.get(name)) for name, value in sent.items())
+
+
+def _is_same(name: str, sent: str, now: Any) -> bool:
+    if now is None:
+        return False
+    return Decimal(sent) == Decimal(str(now)) if name == "txnAmount" else sent == str(now)
+
+
+def _shown(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _line_text(line: Line) -> str:
+    return ", ".join(f"{_word(name)} {value}" for name, value in line.items() if value is not None)
+
+
+def bill_drifts(
+    connection: str,
+    known: Sequence[Known],
+    bills: Mapping[str, Bill],
+    marked: Sequence[Bill],
+    lines: Mapping[str, Sequence[Line]] | None = None,
+) -> list[Drift]:
+    """`bills`: by the journal's keys; `marked`: all of Sage's that carry a marker of ours; `lines`: of bills whose lines could be read."""
     found: list[Drift] = []
     alive: dict[str, list[Bill]] = defaultdict(list)
     for bill in marked:
@@ -260,7 +372,10 @@ def bill_drifts(connection: str, known: Sequence[Known], bills: Mapping[str, Bil
             _of_bill(connection, one, bill, "double", f"bill {bill.key} ({bill.number}) is of the same invoice as {key}", _TAKE_BACK)
             for bill in others
         ]
-        if changes := _bill_changes(entry, bill_now):
+        changes = _bill_changes(entry, bill_now)
+        if (now := (lines or {}).get(key)) is not None:
+            changes += tuple(line_changes(sent_lines(entry), now))
+        if changes:
             detail = f"bill {key} is not as it was approved in Prime"
             found.append(_of_bill(connection, one, bill_now, "different", detail, _MEND_BILL, changes))
     return found
@@ -439,8 +554,59 @@ def receipt_drift(where: Where, kind: str, document: DocumentId, name: str, entr
         detail=f"{done}, and Prime refuses the receipt" if refused else f"{done}, and Prime still lists it",
         command=f"connect trace {document.text}" if refused else SYNC,
         repair="" if refused else "receipt",
+        waits=not refused,
         document=tuple(document),
     )
+
+
+# -- the plan that mends them ------------------------------------------------------------------------------------------
+
+
+def plan_of(report: Report, plan: str, settings: str, connection: str | None) -> Plan:
+    """What a repair does, for `connect apply`. `settings`: as planning.settings_digest says; `connection`: the one that was asked for."""
+    jobs: dict[tuple[str, str, str], JobPlan] = {}
+    for one in report.drifts:
+        if not one.repair:
+            continue
+        job = jobs.setdefault(
+            (one.connection, one.company, one.job), JobPlan(connection=one.connection, company=one.company, job=one.job, mode="drifts")
+        )
+        if one.repair == "receipt":
+            _, _, series, number = one.document
+            job.documents.append(Document(series=series, number=number, text=one.number, name=one.name, action="receipt", note=one.detail))
+        else:
+            action: Action = "new" if one.what == "missing" else "changed" if one.what == "different" else "expired"
+            changes = tuple(Change(change.field, change.new, change.old) for change in one.changes)
+            row = Row(
+                kind=one.kind,
+                key=one.key,
+                number=one.number,
+                name=one.name,
+                action=action,
+                changes=changes,
+                writes=one.writes,
+                prime=one.prime,
+            )
+            job.rows.append(row)
+    options = Options(connection=connection, company=report.company, full=True, expire=True, resend=True, drifts=True)
+    return Plan(id=plan, made_at=report.made_at, settings=settings, options=options, jobs=list(jobs.values()))
+
+
+def still(plan: Plan, report: Report, connection: str | None) -> tuple[list[Drift], list[Moved]]:
+    """Of what differs now, what a plan mends as it is; and what of the plan is not as it was."""
+    now = plan_of(report, plan.id, plan.settings, connection)
+    moved = compare(plan, now).moved
+    planned = {(*job.where, row.kind, row.key) for job in plan.jobs for row in job.rows}
+    planned |= {(*job.where, "", (one.series, one.number)) for job in plan.jobs for one in job.documents}
+    left = {(one.connection, one.company, one.job, one.kind, one.number) for one in moved}
+
+    def holds(drift: Drift) -> bool:
+        where = drift.connection, drift.company, drift.job
+        if drift.repair == "receipt":
+            return (*where, "", drift.document[2:]) in planned and (*where, "document", drift.number) not in left
+        return bool(drift.repair) and (*where, drift.kind, drift.key) in planned and (*where, drift.kind, drift.number) not in left
+
+    return [drift for drift in report.drifts if holds(drift)], moved
 
 
 # -- for people --------------------------------------------------------------------------------------------------------
@@ -449,11 +615,65 @@ def receipt_drift(where: Where, kind: str, document: DocumentId, name: str, entr
 def encode(report: Report) -> dict[str, Any]:
     """As `--json` prints it: what names a repair inside is left out."""
     found: dict[str, Any] = msgspec.to_builtins(report)
+    del found["of"]
     for one in found["drifts"]:
-        for name in ("writes", "key", "document"):
+        for name in ("writes", "key", "document", "prime"):
             one.pop(name)
     found["found"] = len(report.drifts)
     return found
+
+
+KEPT: Final = 200
+KEPT_NOTES: Final = 50
+KEPT_TEXT: Final = 300  # characters
+
+
+def summary(report: Report) -> Summary:
+    """How many differences there are of each kind, and how many of a company wait for somebody."""
+    by, companies = Counter(one.what for one in report.drifts), Counter(one.company for one in report.drifts if not one.waits)
+    return Summary(
+        made_at=report.made_at,
+        by={**by},
+        waits=sum(one.waits for one in report.drifts),
+        companies={**companies},
+        trouble="; ".join(report.troubles)[:KEPT_TEXT],
+    )
+
+
+def kept(report: Report) -> bytes:
+    """What is kept of a report: the first differences, what waits for nobody last; of rows the names of the fields that differ."""
+    first = sorted(report.drifts, key=lambda one: one.waits)[:KEPT]
+    drifts = [
+        {
+            "company": one.company,
+            "what": one.what,
+            "which": f"{one.kind} {one.number}"[:KEPT_TEXT],
+            "name": one.name[:KEPT_TEXT],
+            "detail": (_fields_of(one) if one.job in REGISTERS else detail_of(one))[:KEPT_TEXT],
+            "command": one.command,
+            "waits": one.waits,
+        }
+        for one in first
+    ]
+    return orjson.dumps(
+        {
+            "made_at": report.made_at,
+            "found": len(report.drifts),
+            "waits": sum(one.waits for one in report.drifts),
+            "by": summary(report).by,
+            "checked": report.checked,
+            "sage_calls": report.sage_calls,
+            "troubles": [trouble[:KEPT_TEXT] for trouble in report.troubles[:KEPT_NOTES]],
+            "notes": [note[:KEPT_TEXT] for note in report.notes[:KEPT_NOTES]],
+            "drifts": drifts,
+        }
+    )
+
+
+def _fields_of(drift: Drift) -> str:
+    """Without values, which may be a bank account or a person's tax id."""
+    names = dict.fromkeys(one.field.partition(" ")[0] for one in drift.changes)
+    return ": ".join(filter(None, (drift.detail, ", ".join(names) if drift.what == "different" else "")))
 
 
 def lines(report: Report) -> list[tuple[str, str, str, str, str]]:
@@ -479,7 +699,7 @@ def to_html(report: Report) -> str:
     head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head><body>'
     checked = ", ".join(f"{number:,} {name}" for name, number in report.checked.items())
     parts = [head, f"<h1>{title}</h1>", f"<p>{len(report.drifts):,} differences; compared: {html.escape(checked)}.</p>"]
-    parts += [f"<p>{html.escape(note)}</p>" for note in report.notes]
+    parts += [f"<p>{html.escape(note)}</p>" for note in (*report.troubles, *report.notes)]
     parts.append("<table><tr>" + "".join(f"<th>{name}</th>" for name in ("connection", "company", *COLUMNS)) + "</tr>")
     for drift, cells in zip(report.drifts, lines(report), strict=True):
         parts.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in (drift.connection, drift.company, *cells)) + "</tr>")

@@ -82,7 +82,7 @@ def plan(
     made = waited(make())
     for path, content in ((out, planned.encode(made)), (html, planned.to_html(made).encode())):
         if path is not None:
-            _write(path, content)
+            write_private(path, content)
             screen.say(f"written to {path}: whoever may read it sees suppliers, amounts and bank accounts")
     screen.result(planned.document(made), lambda: _show(made, None if every else SHOWN))
     raise typer.Exit(exit_code(made))
@@ -95,7 +95,7 @@ APPLY_EXAMPLE = (
 
 
 def apply(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `connect plan --out FILE` has written.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `connect plan` or `reconcile` has written with --out.")],
     by: ByOption = None,
     config: ConfigOption = CONFIG_FILE,
     as_json: JsonOption = False,
@@ -104,7 +104,7 @@ def apply(
 ) -> None:
     """Do exactly what a plan says. Rows and documents that have changed since are left alone."""
     from connect import plan as planned
-    from workers import applying
+    from workers import applying, cli_reconcile
     from workers.session import session
 
     begin(as_json, log_format, log_level, quiet=True)
@@ -115,6 +115,8 @@ def apply(
         raise ConfigError(f"{file} cannot be read: {error.strerror}; make a plan with `connect plan --out FILE`", code="path") from None
     made = planned.decode(raw, str(file))
     applying.check_settings(loaded, made)
+    if made.options.drifts:
+        cli_reconcile.apply(loaded, made, by)
 
     async def do() -> Applied:
         async with acting(loaded, by, "operator") as me, session(me.config) as tools:
@@ -198,7 +200,8 @@ def _parsed(text: str, path: Path, given: dict[str, str]) -> Config:
         raise ConfigError(f"with --set {told}: {error.message}", code="set") from None
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
+    """A new file for its owner alone. Raises ConfigError."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:

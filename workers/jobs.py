@@ -5,6 +5,7 @@
     fetch       sweep          SweepJob       reads one Sage object for one scope, for one or several runs; makes chunks
     fetch       rows           RowsJob        reads named rows anew (replay of dead letters)
     fetch       finish         FinishJob      closes a part of a run: gone rows, known rows, cursor
+    fetch       reconcile      ReconcileJob   compares Sage, Prime and the journal, and keeps a report (reports.py)
     write       write_chunk    WriteJob       sends one chunk (at most 500 rows) to Prime
     post        claim          ClaimJob       says that this Connect has the document jobs (heartbeat)
     post        list           ListJob        asks Prime for the documents of one company, sends them on in batches
@@ -163,6 +164,18 @@ class FinishJob(Job):
         return f"finish:{self.sid}:{self.run}:{self.part}:{self.step}"
 
 
+class ReconcileJob(Job):
+    """Compare Sage, Prime and the journal, and keep what differs. One of each connection at a time."""
+
+    stage: ClassVar[str] = FETCH
+    function: ClassVar[str] = "reconcile"
+    sid: str
+
+    @property
+    def job_id(self) -> str:
+        return f"reconcile:{self.sid}"
+
+
 class WriteJob(Job):
     """Send one chunk of one run's part to Prime."""
 
@@ -231,7 +244,7 @@ class PostJob(Job):
 
 
 JOBS: Final[dict[str, type[Job]]] = {
-    model.function: model for model in (TickJob, SweepJob, RowsJob, FinishJob, WriteJob, ClaimJob, ListJob, PostJob)
+    model.function: model for model in (TickJob, SweepJob, RowsJob, FinishJob, ReconcileJob, WriteJob, ClaimJob, ListJob, PostJob)
 }
 
 

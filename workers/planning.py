@@ -418,6 +418,9 @@ async def shadow_redis(url: str = "") -> AsyncIterator[RedisSettings]:
     with tempfile.TemporaryDirectory(prefix="connect-plan-", ignore_cleanup_errors=True) as folder:
         environ = {name: value for name, value in os.environ.items() if name != "CONNECT_ENV"}  # it is no one's state
         async with embedded(Path(folder), environ=environ) as address:
+            redis = connect_redis(address)
+            await redis.config_set("appendonly", "no")  # it is gone at the end; a container's /tmp is small
+            await redis.aclose()
             yield RedisSettings(url=address)
 
 

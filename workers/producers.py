@@ -54,6 +54,7 @@ from workers.jobs import (
     queue_name,
 )
 from workers.queues import has_any, is_at_work, sample
+from workers.reports import begin_due
 
 TICK_S: Final = 20.0
 REAP_AFTER: Final = timedelta(seconds=20)
@@ -185,6 +186,7 @@ async def _tick(tools: Tools, connection: ConnectionTools) -> None:
         "lost": partial(resolve_lost, connection),
         "purge": connection.dead_letters.purge,
         "group": connection.dead_letters.group_older,
+        "report": partial(_report, tools, connection),
     }
     for name, step in steps.items():
         try:
@@ -194,6 +196,13 @@ async def _tick(tools: Tools, connection: ConnectionTools) -> None:
         except Exception as error:  # noqa: BLE001
             where = traceback.format_exc(limit=-4)
             log.error("tick failed", step=name, connection=connection.connection.name, error=repr(error), where=where)
+
+
+async def _report(tools: Tools, connection: ConnectionTools) -> None:
+    """The report of differences begins when nothing else is to be done: what is under way would show as one."""
+    sid = connection.connection.sid
+    is_quiet = connection.connection.reconcile is not None and not (await connection.runs.running() or await wanted(tools.redis, sid))
+    await begin_due(tools, connection, is_quiet=is_quiet)
 
 
 async def start_due(tools: Tools, connection: ConnectionTools, now: datetime) -> list[str]:
@@ -426,14 +435,17 @@ async def _rows_jobs(tools: Tools, connection: ConnectionTools, run: str, trace:
 
 
 async def read_anew(
-    tools: Tools, connection: ConnectionTools, company: str, job: str, parts: Mapping[str, Sequence[int]], now: datetime
+    tools: Tools, connection: ConnectionTools, company: str, job: str, parts: Mapping[str, Sequence[int]], now: datetime, *, plan: str = ""
 ) -> str | None:
-    """Start a run that reads these rows (Sage keys by part) anew and sends them. None when the job is running already, or still writes."""
+    """Start a run that reads these rows (Sage keys by part) anew and sends them. None when the job is running already, or still writes.
+
+    `plan`: nothing but what this plan allows.
+    """
     if await _still_writes(connection, company, job):
         return None
     entity = next((one.sage_entity for one in connection.connection.jobs if (one.company, one.job) == (company, job)), "")
     trace = secrets.token_hex(8)
-    run = await connection.runs.begin(company, job, mode="rows", trace=trace, parts=sorted(parts), entity=entity, now=now)
+    run = await connection.runs.begin(company, job, mode="rows", plan=plan, trace=trace, parts=sorted(parts), entity=entity, now=now)
     if run is not None:
         await _rows_jobs(tools, connection, run, trace, parts)
     return run

@@ -46,7 +46,7 @@ from connect.state.seal import Seal
 from connect.state.slots import Slots
 from connect.state.tokens import Tokens
 from connect.state.usage import Usage
-from workers import deployment, fetchers, logs, notify, outcomes, posters, producers, writers
+from workers import deployment, fetchers, logs, notify, outcomes, posters, producers, reports, writers
 from workers.arq_worker import Worker, install
 from workers.jobs import FETCH, POST, SCHEDULE, WRITE, ConnectionTools, DocumentTools, Job, TickJob, Tools, dumps, loads, queue_name
 from workers.memory import give_back_large_blocks
@@ -281,12 +281,17 @@ class ScheduleWorker:
 class FetchWorker:
     """Reads Sage. Few places: a sweep uses all of its company's slots by itself; so one connection has at most half of them.
 
-    What ends a run goes first: it is short, and others wait for it.
+    What ends a run goes first: it is short, and others wait for it. Reports are made in processes of their own.
     """
 
     queue_name = queue_name(FETCH)
     ctx: ClassVar[dict[str, Any]] = {"share_of_a_connection": 0.5, "first": "finish"}
-    functions: ClassVar[list[Any]] = [_function(fetchers.sweep), _function(fetchers.rows), _function(fetchers.finish)]
+    functions: ClassVar[list[Any]] = [
+        _function(fetchers.sweep),
+        _function(fetchers.rows),
+        _function(fetchers.finish),
+        _function(reports.reconcile),
+    ]
     on_startup = _startup
     on_shutdown = _shutdown
     max_jobs = 8

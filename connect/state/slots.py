@@ -1,12 +1,13 @@
 """Slots: how many requests a Sage company gets at once, over all processes and connections. Leases in Redis, by Redis' own clock.
 
     connect:sage:{company}:slots          zset   lease -> when it ends (ms)
-    connect:sage:{company}:wait:{lane}    zset   ticket -> when it came (ms); a lane each for documents and registers
+    connect:sage:{company}:wait:{lane}    zset   ticket -> when it came (ms); a lane each for documents, registers and what nobody waits for
     connect:sage:{company}:alive          zset   ticket -> until when its owner is believed to be waiting
     connect:sage:{company}:pause          string until when nobody may call (ms): Sage said 429
     connect:sage:{company}:throttled      string how often it has said so
 
-Documents go before registers; within a lane the connection that holds the fewest slots is next, then who came first.
+Documents go before registers, and both before the background, which leaves one slot free where there are several: a document or register
+finds it at once. Within a lane the connection that holds the fewest slots is next, then who came first.
 A holder that dies gives its slot back when the lease ends; a call that cannot renew its lease is cut.
 """
 
@@ -26,14 +27,15 @@ from redis.exceptions import RedisError
 from connect.errors import RateLimited, Transient
 from connect.state import epoch
 
-Lane = Literal["documents", "registers"]
+Lane = Literal["documents", "registers", "background"]
+LANES: Final[tuple[Lane, ...]] = ("documents", "registers", "background")
 LEASE_S: Final = 6.0
 RENEW_S: Final = 2.0
 WAITING_S: Final = 3.0  # a waiter that has not asked for so long is taken for dead
 LONGEST_WAIT_S: Final = 900.0
 
-# KEYS: epoch, slots, documents, registers, alive, pause.
-# ARGV: random, ticket "connection|id", lane index (3|4), limit, lease ms, waiting ms.
+# KEYS: epoch, slots, documents, registers, background, alive, pause.
+# ARGV: random, ticket "connection|id", lane index (3|4|5), limit, lease ms, waiting ms.
 # Returns 1 when granted, else minus the ms to wait at least. Whoever must wait stands in line, also while nobody may call.
 _ACQUIRE: Final = (
     epoch.AGE
@@ -42,30 +44,32 @@ local now, ticket, lease = now_ms(), ARGV[2], tonumber(ARGV[5])
 local free, wait = 0, 0
 local age = epoch_age(now)
 if age < lease then wait = lease - age end
-wait = math.max(wait, tonumber(redis.call('GET', KEYS[6]) or '0') - now)
+wait = math.max(wait, tonumber(redis.call('GET', KEYS[7]) or '0') - now)
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 if wait <= 0 then free = tonumber(ARGV[4]) - redis.call('ZCARD', KEYS[2]) end
-for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', now)) do
-  if dead ~= ticket then for i = 3, 5 do redis.call('ZREM', KEYS[i], dead) end end
+for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', now)) do
+  if dead ~= ticket then for i = 3, 6 do redis.call('ZREM', KEYS[i], dead) end end
 end
-local waiting = redis.call('ZCARD', KEYS[3]) + redis.call('ZCARD', KEYS[4])
+local waiting = redis.call('ZCARD', KEYS[3]) + redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[5])
+local spare = tonumber(ARGV[4]) > 1 and 1 or 0
 local function grant()
   redis.call('ZADD', KEYS[2], now + lease, ticket)
   redis.call('PEXPIRE', KEYS[2], 60000)
-  if waiting > 0 then for i = 3, 5 do redis.call('ZREM', KEYS[i], ticket) end end
+  if waiting > 0 then for i = 3, 6 do redis.call('ZREM', KEYS[i], ticket) end end
   return 1
 end
-if waiting == 0 and free > 0 then return grant() end
+if waiting == 0 and free > (ARGV[3] == '5' and spare or 0) then return grant() end
 redis.call('ZADD', KEYS[tonumber(ARGV[3])], 'NX', now, ticket)
-redis.call('ZADD', KEYS[5], now + tonumber(ARGV[6]), ticket)
-for i = 3, 5 do redis.call('PEXPIRE', KEYS[i], 60000) end
+redis.call('ZADD', KEYS[6], now + tonumber(ARGV[6]), ticket)
+for i = 3, 6 do redis.call('PEXPIRE', KEYS[i], 60000) end
 if wait > 0 then return -wait end
 if free <= 0 then return -1 end
 local held = {}
 for _, one in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   local connection = string.match(one, '^(.*)|'); held[connection] = (held[connection] or 0) + 1
 end
-for lane = 3, 4 do
+for lane = 3, 5 do
+  if lane == 5 then free = free - spare end
   local queue = redis.call('ZRANGE', KEYS[lane], 0, 199)
   while #queue > 0 and free > 0 do
     local best, least = 1, nil
@@ -111,17 +115,23 @@ class Slots:
     Args:
         connection: its id; slots are shared fairly between connections.
         limit: requests at once (the connection's `sage_slots`).
+        behind: for work that nobody waits for; see `in_background`.
     """
 
-    def __init__(self, redis: Redis, company: str, connection: str, limit: int, *, lease_s: float = LEASE_S) -> None:
+    def __init__(self, redis: Redis, company: str, connection: str, limit: int, *, lease_s: float = LEASE_S, behind: bool = False) -> None:
         self._redis = redis
         self._prefix = f"connect:sage:{company}:"
         self._company = company
         self._connection = connection
         self._limit = limit
         self._lease_s = lease_s
+        self._behind = behind
         self._acquire = redis.register_script(_ACQUIRE)
         self._renew = redis.register_script(_RENEW)
+
+    def in_background(self) -> Slots:
+        """The same slots, for work that nobody waits for: whatever lane is asked for, it stands in the last one."""
+        return Slots(self._redis, self._company, self._connection, self._limit, lease_s=self._lease_s, behind=True)
 
     @asynccontextmanager
     async def lease(self, lane: Lane = "registers", *, wait_s: float = LONGEST_WAIT_S) -> AsyncIterator[None]:
@@ -132,7 +142,7 @@ class Slots:
         Raises RateLimited when none came free within `wait_s`; Transient when the slot was lost.
         """
         ticket = f"{self._connection}|{secrets.token_hex(6)}"
-        ends = await self._wait(ticket, lane, wait_s)
+        ends = await self._wait(ticket, "background" if self._behind else lane, wait_s)
         task = asyncio.current_task()
         assert task is not None
         keeper = asyncio.create_task(self._keep(ticket, task, ends))
@@ -168,11 +178,11 @@ class Slots:
         """Stand in line until a slot is granted. Returns when its lease ends, by the event loop's clock."""
         loop = asyncio.get_running_loop()
         until = loop.time() + wait_s
-        keys = [epoch.KEY, *(self._prefix + name for name in ("slots", "wait:documents", "wait:registers", "alive", "pause"))]
+        keys = [epoch.KEY, *(self._prefix + name for name in ("slots", *(f"wait:{one}" for one in LANES), "alive", "pause"))]
         args: list[Any] = [
             secrets.token_hex(8),
             ticket,
-            3 if lane == "documents" else 4,
+            3 + LANES.index(lane),
             self._limit,
             int(self._lease_s * 1000),
             int(WAITING_S * 1000),
@@ -206,7 +216,7 @@ class Slots:
         """Out of the line, wherever the ticket stands. Redis away: it is dropped as soon as it is not renewed."""
         with suppress(RedisError):
             async with self._redis.pipeline(transaction=False) as pipe:
-                for name in ("wait:documents", "wait:registers", "alive", "slots"):
+                for name in (*(f"wait:{one}" for one in LANES), "alive", "slots"):
                     pipe.zrem(self._prefix + name, ticket)
                 await pipe.execute()
 

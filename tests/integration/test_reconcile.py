@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 import approved
 import pytest
+import redis
 import settled
 from planned_company import ACCOUNT, BANK, DEPARTMENT, JOBS, SILENT, VENDOR, Company, dump, sync, tools_of
 from redis.asyncio import Redis
-from world import SECRETS, Sandbox, config_text
+from world import SECRETS, Sandbox, Workers, config_text, wait_until
 
+from connect import plan as planned
 from connect.config import Config, RedisSettings
+from connect.config.cron import Cron
 from connect.config.load import parse_config
 from connect.reconcile import Report
 from connect.registers import REGISTERS
 from connect.state.audit import Audit
-from workers import reconciling, session
-from workers.jobs import Tools
+from connect.state.embedded import attached
+from connect.state.reports import Glimpse, Reports, glimpses
+from workers import producers, reconciling, reports, session
+from workers.jobs import FETCH, ReconcileJob, Tools, queue_name
+from workers.overview import overview
 
 pytestmark = pytest.mark.timeout(900)
 BILL, PAYMENT, ATTACHMENT = "accounts-payable/bill", "accounts-payable/payment", "company-config/attachment"
 DOCUMENT_JOBS = ("ExportInvoices", "CancelInvoices", "ExportPayments")
 GENERAL = 'StartOn = 2026-01-01\nBillDateSource = "InvoiceDate"\nBankAccountMapping = { "0042" = "BOA" }'
+QUERY = "sage:POST /services/core/query"
+LONG_AGO = "2026-01-01T00:00:00+00:00"
 Plant = tuple[str, str, str]
 """Kind, number, what: as a drift is told."""
 
@@ -39,20 +50,21 @@ def box() -> Iterator[Sandbox]:
         yield made
 
 
-def config_of(box: Sandbox, url: str, jobs: tuple[str, ...], transport: str = "rest") -> Config:
+def config_of(box: Sandbox, url: str, jobs: tuple[str, ...], transport: str = "rest", more: str = "") -> Config:
     text = config_text(box, redis_url=url, jobs=jobs, general=GENERAL, transport=transport)
     if transport == "soap":  # no REST at all: nothing can be read
         text = "\n".join(line for line in text.splitlines() if not line.startswith("rest_"))
-    return parse_config(
-        text.replace("sage_slots", "settle_s = 0.2\nsage_slots", 1), path=Path("connect.toml"), environ=os.environ | SECRETS, jobs=REGISTERS
-    )
+    text = text.replace("sage_slots", f"{more}\nsettle_s = 0.2\nsage_slots", 1)
+    return parse_config(text, path=Path("connect.toml"), environ=os.environ | SECRETS, jobs=REGISTERS)
 
 
 @asynccontextmanager
-async def opened(box: Sandbox, url: str, jobs: tuple[str, ...], transport: str = "rest") -> AsyncIterator[tuple[Tools, Config]]:
+async def opened(
+    box: Sandbox, url: str, jobs: tuple[str, ...], transport: str = "rest", more: str = ""
+) -> AsyncIterator[tuple[Tools, Config]]:
     async with Redis.from_url(url) as redis:
         await redis.flushdb()
-    config = config_of(box, url, jobs, transport)
+    config = config_of(box, url, jobs, transport, more)
     async with tools_of(config, url) as tools:
         yield tools, config
 
@@ -66,6 +78,15 @@ async def look(tools: Tools, config: Config, url: str) -> Report:
 async def mend(tools: Tools, url: str, report: Report) -> reconciling.Repaired:
     async with session.own_workers(tools, RedisSettings(url=url)):
         return await reconciling.repair(tools, SILENT, report, by="ann")
+
+
+async def mend_later(tools: Tools, config: Config, url: str, report: Report) -> reconciling.Repaired:
+    """By way of a plan's file."""
+    async with Redis.from_url(url + "?db=1") as shadow:
+        await shadow.flushdb()
+    plan = planned.decode(planned.encode(reconciling.plan_of(report, config, None)), "a file")
+    async with session.own_workers(tools, RedisSettings(url=url)):
+        return await reconciling.apply(tools, config, SILENT, plan, by="ann", shadow_url=url + "?db=1")
 
 
 def told(report: Report) -> Counter[Plant]:
@@ -196,8 +217,9 @@ async def registers(box: Sandbox, url: str, seed: int, wanted: int) -> int:
             Counter(hand.planted) - told(report),
             report.notes,
         )
-        repaired = await mend(tools, url, report)
+        repaired = await (mend(tools, url, report) if seed % 2 else mend_later(tools, config, url, report))
         assert {drift.kind for drift, _ in repaired.left} <= {"SupplierBankAccount"}, repaired.left
+        assert not repaired.moved
         again = await look(tools, config, url)
         left = Counter(plant for plant in hand.planted if plant[0] == "SupplierBankAccount")
         assert told(again) == left, "what a person must mend is all that is left"
@@ -267,6 +289,8 @@ def book(box: Sandbox, many: int) -> None:
     """Invoices approved in Prime; Sage can book and pay them."""
     box.call("/_sandbox/reset", {})
     approved.fill(box)
+    box.load("general-ledger/account", [{"id": "6100", "name": "Repairs", "status": "active", "accountType": "incomeStatement"}])
+    box.load("company-config/department", [{"id": "12", "name": "Purchase"}])
     box.load("cash-management/checking-account", [{"id": "BOA"}])
     box.call("/_sandbox/prime/load", {"kind": "PaymentConfiguration", "records": [{"company": "100", "bankAccountIdentifier": 42}]})
     approved.load(box, *(approved.invoice(number) for number in range(1, many + 1)))
@@ -286,12 +310,36 @@ def copy_of(record: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name not in left_out} | changes
 
 
+def lines_of(bill: dict[str, Any]) -> list[dict[str, Any]]:
+    """Its lines, to be entered once more."""
+    return [
+        {"glAccount": {"id": line["glAccount"]["id"]}, "txnAmount": line["txnAmount"]}
+        | {"dimensions": {name: {"id": one["id"]} for name, one in line["dimensions"].items() if one.get("id")}}
+        for line in bill["lines"]
+    ]
+
+
+def edited(bill: dict[str, Any], how: int) -> list[dict[str, Any]]:
+    """Its lines changed by hand so that their sum stays."""
+    rent, vat = lines_of(bill)
+    match how:
+        case 0:
+            return [rent | {"glAccount": {"id": "6100"}}, vat]
+        case 1:
+            return [rent | {"txnAmount": "90.00"}, vat | {"txnAmount": "35.00"}]
+        case 2:
+            return [rent | {"dimensions": rent["dimensions"] | {"department": {"id": "12"}}}, vat]
+        case 3:
+            return [rent | {"txnAmount": "60.00"}, rent | {"txnAmount": "40.00"}, vat]
+    return [rent | {"txnAmount": "125.00"}]
+
+
 LINE = {"glAccount": {"id": "6000"}, "dimensions": {"location": {"id": "4"}}}
 
 
 async def documents(box: Sandbox, url: str, each: int) -> int:
     """A clean state, drifts of every kind, `each` times, then a repair. Returns how many were planted."""
-    kinds = 10
+    kinds = 15
     book(box, kinds * each + 2)
     async with opened(box, url, DOCUMENT_JOBS) as (tools, config):
         await sync(tools, url, job="ExportInvoices")
@@ -335,15 +383,21 @@ async def documents(box: Sandbox, url: str, each: int) -> int:
                 case 9:
                     approved.load(box, approved.invoice(number), images=0)  # Prime has lost the receipt, and lists it again
                     planted.append(("Invoice", text, "receipt owed"))
+                case 10 | 11 | 12 | 13 | 14 as kind:
+                    box.load(BILL, [{"key": key, "lines": edited(made[number], kind - 10)}], "upsert")
+                    planted.append(("Bill", text, "different"))
                 case 0:
                     name = f"RP-{number:016d}".replace("0", "A").replace("1", "B")
                     box.load(ATTACHMENT, [{"id": name, "name": name, "folder": {"id": "Receipts"}}])
                     planted.append(("Attachment", name, "orphaned"))
+        for number in range(kinds * each + 1, kinds * each + 3):  # as sent, in another order and with more than was sent
+            rent, vat = lines_of(made[number])
+            box.load(BILL, [{"key": made[number]["key"], "lines": [vat | {"memo": "checked"}, rent]}], "upsert")
         books = box.sage_records(BILL), box.sage_records(PAYMENT)
         report = await look(tools, config, url)
         assert told(report) == Counter(planted), (told(report) - Counter(planted), Counter(planted) - told(report))
         assert all(one.command for one in report.drifts)
-        repaired = await mend(tools, url, report)
+        repaired = await (mend_later(tools, config, url, report) if each % 2 else mend(tools, url, report))
         owed = [plant for plant in planted if plant[2] == "receipt owed"]
         assert Counter((drift.kind, drift.number, drift.what) for drift, _ in repaired.done) == Counter(owed)
         assert told(await look(tools, config, url)) == Counter(planted) - Counter(owed), "the rest is for a person"
@@ -353,12 +407,201 @@ async def documents(box: Sandbox, url: str, each: int) -> int:
 
 
 async def test_bills_payments_files_and_receipts_that_differ_are_found_and_receipts_are_sent(box: Sandbox, valkey: str) -> None:
-    assert await documents(box, valkey, 1) >= 12
+    assert await documents(box, valkey, 1) >= 17
 
 
 @pytest.mark.faults
 async def test_many_documents_that_differ_are_all_found(box: Sandbox, valkey: str) -> None:
-    assert await documents(box, valkey, 9) >= 100
+    assert await documents(box, valkey, 8) >= 130
+
+
+def calls_of(box: Sandbox) -> int:
+    """How often Sage was asked, tokens aside."""
+    return sum(number for what, number in box.stats()["sage"]["calls"].items() if "token" not in what)
+
+
+async def test_lines_cost_a_query_for_500_bills_and_where_sage_does_not_show_them_a_note_says_so(box: Sandbox, valkey: str) -> None:
+    book(box, 40)
+    async with opened(box, valkey, ("ExportInvoices",)) as (tools, config):
+        await sync(tools, valkey)
+        asked = calls_of(box)
+        report = await look(tools, config, valkey)
+        assert report.checked["lines of bills"] == 80
+        assert report.sage_calls == calls_of(box) - asked == 3, "marked bills, their lines, attachments"
+        box.load(BILL, [{"key": bills(box)[7]["key"], "lines": edited(bills(box)[7], 0)}], "upsert")
+        (found,) = (await look(tools, config, valkey)).drifts
+        assert [(one.field, one.old, one.new) for one in found.changes] == [("line 1 account", "6000", "6100")]
+        second = {"where": QUERY, "kind": "status", "after": 1, "count": 1, "params": {"status": 403}}
+        box.call("/_sandbox/faults", {"rules": [second]})
+        report = await look(tools, config, valkey)
+        assert told(report) == {}
+        assert any("lines of bills cannot be compared" in note for note in report.notes)
+
+
+# -- a plan that was made, and what changed since ----------------------------------------------------------------------
+
+
+async def test_what_has_changed_since_the_plan_was_made_is_left_alone_by_name(box: Sandbox, valkey: str) -> None:
+    company = Mappable(box, random.Random(8), ("GetDimObjects",))
+    company.put(DEPARTMENT, [company.new(DEPARTMENT) for _ in range(8)])
+    async with opened(box, valkey, ("GetDimObjects",)) as (tools, config):
+        await sync(tools, valkey)
+        rows = [row for row in box.prime_records("Object") if row["ObjectTypeNo"] == 1]
+        mine, prime, sage, mended, other = (row | {"Name": f"By hand {n}"} for n, row in enumerate(rows[:5]))
+        twin = rows[5] | {"Object": "TWIN"}
+        load(box, "Object", mine, prime, sage, mended, twin)
+        report = await look(tools, config, valkey)
+        assert len(report.drifts) == 5
+        load(box, "Object", prime | {"Name": "Again"}, rows[3], twin | {"Name": "Mine"}, other)
+        changed = next(row for row in company.rows[DEPARTMENT].values() if row["id"] == sage["Object"])
+        box.load(DEPARTMENT, [changed | {"name": "In Sage"}], "upsert")
+        repaired = await mend_later(tools, config, valkey, report)
+        assert [drift.number for drift, _ in repaired.done] == [mine["Object"]]
+        assert {one.number: one.why for one in repaired.moved} == {
+            prime["Object"]: "was changed in Prime since the plan was made",
+            sage["Object"]: "was changed in Sage since the plan was made",
+            mended["Object"]: "need not be sent any more: it has been, or Sage has changed it back",
+            "TWIN": "was changed in Prime since the plan was made",
+            other["Object"]: "is new since the plan was made",
+        }
+        now = {row["Object"]: row["Name"] for row in box.prime_records("Object") if row["ObjectTypeNo"] == 1}
+        assert now[mine["Object"]] == rows[0]["Name"]
+        assert [now[number] for number in (prime["Object"], "TWIN")] == ["Again", "Mine"]
+        assert [now[one["Object"]] for one in (sage, other)] == [sage["Name"], other["Name"]]
+
+
+# -- the report by its schedule ----------------------------------------------------------------------------------------
+
+
+async def due_since(tools: Tools) -> Reports:
+    """As if the schedule had missed a time."""
+    (one,) = tools.connections.values()
+    await one.redis.hset(f"connect:{one.connection.sid}:reconcile", "since", LONG_AGO)
+    return Reports(one.redis, one.connection.sid)
+
+
+async def test_the_schedule_asks_for_one_report_when_nothing_else_is_to_be_done(box: Sandbox, valkey: str) -> None:
+    """Not while a run is on or wanted, not when all is paused, not when the budget is spent, and not of a process that ends."""
+    async with opened(box, valkey, ("GetDimObjects",), more='reconcile = "0 5 * * 6"\ntransactions_month_budget = 5') as (tools, _):
+        (one,) = tools.connections.values()
+        await due_since(tools)
+
+        async def asked() -> int:
+            await producers._report(tools, one)
+            return int(await tools.redis.zcard(queue_name(FETCH)))
+
+        run = await one.runs.begin("100", "GetDimObjects", mode="full", trace="t", parts=[], entity="", now=tools.clock())
+        assert (run is not None, await asked()) == (True, 0)
+        await one.runs.end(str(run), tools.clock())
+        await producers.want(tools)
+        assert await asked() == 0
+        await tools.redis.delete(f"connect:{one.connection.sid}:wanted")
+        await one.pauses.hold("all", reason="holiday", by="ann")
+        assert await asked() == 0
+        await one.pauses.lift("all")
+        month = f"connect:{one.connection.sid}:usage:{tools.clock():%Y%m}"
+        await tools.redis.hset(month, "transactions", 5)
+        assert await asked() == 0
+        await tools.redis.delete(month)
+        await producers._report(replace(tools, starts_due=False), one)
+        assert [await asked(), await asked()] == [1, 1]
+
+
+@pytest.mark.parametrize("is_killed", [False, pytest.param(True, marks=pytest.mark.faults)])
+def test_workers_make_the_report_by_its_schedule_and_status_says_what_it_found(box: Sandbox, tmp_path: Path, is_killed: bool) -> None:
+    """Also when the worker is killed at it: another begins anew, and nothing of the first goes on."""
+    book(box, 3)
+    connect = approved.connect_to(box, tmp_path, more='settle_s = 0.2\nreconcile = "0 5 * * 6"')
+    connect.sync()
+    nothing = {"connection": "acme-TEST", "schedule": "0 5 * * 6", "failed": None, "made_at": None}
+    assert connect.json("reconcile", "--last") == {"reports": [nothing]}
+    made = bills(box)
+    box.load(BILL, [{"key": made[1]["key"], "lines": edited(made[1], 0)}], "upsert")
+    approved.load(box, approved.invoice(2), images=0)
+    with attached(tmp_path / ".connect") as url, redis.Redis.from_url(url, decode_responses=True) as client:
+        (sid,) = {key.split(":")[1] for key in client.scan_iter(match="connect:*:last:*")}
+        kept = f"connect:{sid}:reconcile"
+        client.hset(kept, "since", LONG_AGO)
+        with Workers(connect, "schedule", "fetch") as workers:
+            if is_killed:
+                box.call("/_sandbox/faults", {"rules": [{"where": QUERY, "kind": "latency", "params": {"ms": 1500}, "count": 3}]})
+                (first,) = workers.pids("fetch")
+                wait_until(lambda: children_of(first), 60)
+                (child,) = children_of(first)
+                workers.kill(first)
+                wait_until(lambda: not Path(f"/proc/{child}").exists(), 10)
+                assert not client.hexists(kept, "report")
+            wait_until(lambda: client.hexists(kept, "report"), 120)
+            wait_until(lambda: not client.exists(f"arq:job:reconcile:{sid}"), 30)
+        assert client.hget(kept, "since") > LONG_AGO
+    shown = connect.run("reconcile", "--last", expect=(3,))
+    assert "2 differences; compared: 3 bills, 6 lines of bills, 3 attachments, 1 documents that Prime lists." in shown
+    assert "line 1 account 6000, is 6100" in shown
+    (need,) = [one for one in connect.json("status")["needs"] if one["kind"] == "reconcile"]
+    assert "1 difference between Sage, Prime and the journal, which no run mends" in need["text"]
+    box.load(BILL, [{"key": made[1]["key"], "lines": lines_of(made[1])}], "upsert")
+    connect.json("reconcile", "--repair", "--as", "ann")
+    assert connect.json("reconcile", "--last")["reports"][0]["found"] == 0
+    assert not [one for one in connect.json("status")["needs"] if one["kind"] == "reconcile"]
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def comparing() -> list[int]:
+    """Those of this process that compare."""
+    return [pid for pid in children_of(os.getpid()) if b"workers.cli" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+async def test_a_worker_that_stops_takes_the_report_with_it_and_one_that_cannot_be_made_is_told_with_its_reason(
+    box: Sandbox, valkey: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book(box, 1)
+    for name, value in (SECRETS | {"TMPDIR": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tempfile.tempdir", None)
+    async with opened(box, valkey, ("ExportInvoices",)) as (tools, config):
+        await sync(tools, valkey)
+        kept = await due_since(tools)
+        (one,) = tools.connections.values()
+        job = ReconcileJob(trace="t", sid=one.connection.sid)
+        file = tmp_path / "connect.toml"
+        file.write_text(config_text(box, redis_url=valkey, jobs=("ExportInvoices",), general=GENERAL))
+        ctx = {"tools": replace(tools, config=config.model_copy(update={"path": file}))}
+        at_work = asyncio.create_task(reports.reconcile(ctx, job))
+        while not (mine := comparing()):
+            await asyncio.sleep(0.02)
+        at_work.cancel()
+        await asyncio.gather(at_work, return_exceptions=True)
+        assert (len(mine), comparing()) == (1, [])
+        assert not [name for name in os.listdir(tmp_path) if name.startswith("connect-reconcile-")]  # noqa: PTH208
+        assert (await glimpses(one.redis, [job.sid]))[0] == Glimpse()
+        assert await kept.is_due(Cron.parse("0 5 * * 6"), UTC, tools.clock()), "another worker begins anew"
+        await reports.reconcile(ctx, job)
+        assert (await kept.last() or {})["checked"]["bills"] == 1
+        file.write_text("[redis")
+        await reports.reconcile(ctx, job)
+        found = (await overview(tools)).companies[0].reasons
+        (told_of,) = [reason for reason in found if reason.kind == "reconcile"]
+        assert told_of.text.startswith("Sage, Prime and the journal could not be compared: ")
+        assert str(file) in told_of.text
+
+
+async def test_what_could_not_be_compared_is_no_agreement(box: Sandbox, valkey: str) -> None:
+    company = Mappable(box, random.Random(4), ("GetDimObjects",))
+    company.put(DEPARTMENT, [company.new(DEPARTMENT) for _ in range(3)])
+    async with opened(box, valkey, ("GetDimObjects",)) as (tools, config):
+        await sync(tools, valkey)
+        box.call("/_sandbox/faults", {"rules": [{"where": QUERY, "kind": "status", "params": {"status": 403}}]})
+        report = await look(tools, config, valkey)
+        box.call("/_sandbox/faults", {"rules": []})
+        assert len(report.troubles) == 1
+        (told_of,) = [reason for reason in (await overview(tools)).companies[0].reasons if reason.kind == "reconcile"]
+        assert "in part only: GetDimObjects, company 100" in told_of.text
+        await look(tools, config, valkey)
+        assert not [reason for reason in (await overview(tools)).companies[0].reasons if reason.kind == "reconcile"]
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
@@ -371,7 +614,8 @@ def test_the_command_says_what_differs_by_its_exit_code_and_repairs_what_it_may(
     box.load(BILL, [{"key": bills(box)[1]["key"], "lines": [LINE | {"txnAmount": "1.00"}]}], "upsert")
     approved.load(box, approved.invoice(2), images=0)
     shown = connect.run("reconcile", "--html", "report.html", expect=(3,))
-    assert "2 differences; compared: 2 bills, 2 attachments, 1 documents that Prime lists." in shown
+    assert "2 differences; compared: 2 bills, 3 lines of bills, 2 attachments, 1 documents that Prime lists." in shown
+    assert "1 of them the next runs mend by themselves." in shown
     assert "amount 125.00, is 1.00" in shown
     assert "amount 125.00, is 1.00" in (tmp_path / "report.html").read_text()
     document = connect.json("reconcile", "--repair", "--as", "ann", expect=(3,))

@@ -61,7 +61,7 @@ SHELL_ALONE: Final[Mapping[str, str]] = {
     "plan": _PLANS,
     "apply": "it does what a plan's file says, which lies where `connect plan` wrote it",
     "test-run": _PLANS,
-    "reconcile": "it reads both systems in full for minutes in the process where it is typed; a page would not wait for that",
+    "reconcile": "it reads both systems in full for minutes in the process where it is typed; what the last one has found is in /overview",
     "notify test": "it shows whether this machine reaches the mail server or webhook that the file names",
     "notify digest": "it prints what a channel would be sent, from the file as it is now",
 }

@@ -31,6 +31,7 @@ TITLES: Final = {
     "late": "{job} is older than its schedule",
     "budget": "Sage's transactions of the month run out",
     "doubt": "Documents wait for Redis' memory to be certain",
+    "reconcile": "Sage, Prime and the journal do not agree",
     "throttled": "Sage asks Connect to slow down",
     "new": "Nothing has run yet",
     "notification": "Messages on {channel} do not get through",

@@ -24,6 +24,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "held": "Look at the run: it says what it waits for.",
     "late": "Look at the queues, and whether a run is stuck; run it now when nothing is wrong.",
     "dead-letters": "Read what is wrong, mend it there, and send them again.",
+    "reconcile": "`connect reconcile --last` shows each with what mends it; mend them, then let `connect reconcile` look again.",
     "throttled": "Nothing now: it goes on by itself. If it comes often, give the connection fewer slots.",
     "notification": "Mend the channel: until then nobody is told of what happens here.",
     "new": "Run its jobs now, or wait for their schedule.",
@@ -59,7 +60,7 @@ def needs_of(companies: Iterable[CompanyState]) -> list[Need]:
     groups: dict[tuple[str, str, str], list[tuple[CompanyState, Reason]]] = {}
     for company in companies:
         for reason in company.reasons:
-            said = reason.text if reason.kind in ("auth", "failed", "held", "paused", "notification") else ""
+            said = reason.text if reason.kind in ("auth", "failed", "held", "paused", "notification", "reconcile") else ""
             groups.setdefault((reason.kind, reason.about, said), []).append((company, reason))
     found = [_need(kind, about, pairs) for (kind, about, _), pairs in groups.items()]
     return sorted(found, key=lambda need: (need.light != "red", _ORDER.get(need.kind, len(_ORDER)), -need.count))

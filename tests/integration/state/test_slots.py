@@ -86,6 +86,34 @@ async def test_documents_go_before_registers_and_each_lane_in_order(redis):
 async def test_connections_share_fairly_whoever_asked_first(redis):
     order: list[str] = []
 
+async def test_what_nobody_waits_for_goes_last_and_leaves_a_slot_free(redis):
+    """Whatever lane its clients ask for."""
+    order: list[str] = []
+    behind = slots(redis, "a", 3).in_background()
+
+    async def call(name, lane, its):
+        async with its.lease(lane):
+            order.append(name)
+            await asyncio.sleep(0.05)
+
+    async with behind.lease("documents"), behind.lease():
+        waiting = asyncio.create_task(call("b", "documents", behind))
+        await in_line(redis, "background")
+        async with slots(redis, "a", 3).lease("registers"):  # at once, though the other one was there before
+            assert await redis.zcard(PREFIX + "slots") == 3
+    await waiting
+    order.clear()
+    async with all_taken(redis) as free:
+        tasks = []
+        alone = slots(redis, "a", 1)
+        for name, lane, its in (("b", "background", alone.in_background()), ("r", "registers", alone), ("d", "documents", alone)):
+            tasks.append(asyncio.create_task(call(name, lane, its)))
+            await in_line(redis, lane)
+        free.set()
+        await asyncio.gather(*tasks)
+    assert order == ["d", "r", "b"], "where there is one slot, it has that when nobody else wants it"
+
+
     async def call(connection):
         async with slots(redis, connection, 2).lease():
             order.append(connection)

@@ -13,7 +13,7 @@ from workers.settings import STAGE_WORKERS
 
 
 @pytest.mark.parametrize(
-    ("stage", "functions"), [("schedule", ["tick"]), ("fetch", ["finish", "rows", "sweep"]), ("write", ["write_chunk"])]
+    ("stage", "functions"), [("schedule", ["tick"]), ("fetch", ["finish", "reconcile", "rows", "sweep"]), ("write", ["write_chunk"])]
 )
 def test_arq_takes_a_stages_options_and_builds_our_worker(stage: str, functions: list[str]) -> None:
     options = get_kwargs(STAGE_WORKERS[stage])
