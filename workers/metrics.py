@@ -306,7 +306,7 @@ def _ask_connection(pipe: Any, one: ConnectionTools) -> None:
         pipe.hgetall(f"{prefix}rows:{job.company}:{job.job}")
 
 
-def _put_connection(connection: Connection, answers: Iterator[Any], now_ms: float, numbers: Numbers) -> None:
+def _put_connection(connection: Connection, answers: Iterator[Any], numbers: Numbers) -> None:
     name = connection.name
     asked, errors, ended, payments, approved, newest, report = (next(answers) for _ in range(7))
     for outcome in ("issued", "refused"):

@@ -52,8 +52,7 @@ async def write_chunk(ctx: dict[str, Any], job: WriteJob) -> None:
         await _resolve(connection, chunk, accepted)
         finish = FinishJob(trace=job.trace, sid=job.sid, run=job.run, part=job.part)
         if withheld:
-            await connection.runs.set_part(chunk.run, chunk.part, left=1)
-            await connection.runs.count(chunk.run, left=len(withheld))
+            await connection.runs.leave(chunk, withheld)
         await connection.runs.acknowledge(chunk, accepted=accepted, refused=refused, deferred=deferred, finish=entry(finish))
     except (Transient, RedisError):
         raise  # what was answered is kept for the next attempt in this process

@@ -92,7 +92,7 @@ def _regroup(pages: Sequence[PageRecord]) -> list[PageRecord]:
 
 
 class Settlement:
-    """Merges one part of one run into what is known."""
+    """Merges one part of one run into what is known. `left`: keys of rows that a plan has left alone; their meaning stays known."""
 
     def __init__(self, known: Known, runs: Runs, run: str, part: str, *, joins: int) -> None:
         self._known = known
@@ -101,6 +101,7 @@ class Settlement:
         self._part = part
         self._no_refs = (0,) * joins
         self._late: dict[int, Entry] = {}
+        self.left: set[int] = set()
 
     async def gone(self, seen: Seen, index: Index) -> list[Gone]:
         """Known rows that the sweep did not see, and rows that turned unwanted. Call only when `seen.tiled`."""
@@ -270,12 +271,16 @@ class Settlement:
                 else:
                     found.append(Entry(key, raw, 0, NO_LABEL, self._no_refs))
             elif known is not None:
-                found.append(known._replace(raw=raw, meaning=known.meaning if raw else 0))  # refused: Prime may have taken a part
+                found.append(known._replace(raw=raw, meaning=self._meaning(known, raw)))
         kept = [entry._replace(raw=0) for key, entry in before.items() if key not in dropped]
         if kept:
             found.extend(kept)
             found.sort(key=lambda entry: entry.key)
         return found
+
+    def _meaning(self, known: Entry, raw: int = 0) -> int:
+        """What Prime has of a row that it has not accepted: 0 of one that it refused, it may have taken a part."""
+        return known.meaning if raw or known.key in self.left else 0
 
     async def updates(self, pages: Mapping[str, PageRecord], index: Index, dropped: set[int]) -> Index:
         """After a run that read only some rows (incremental, replay, second pass): put its rows in their places."""
@@ -307,7 +312,7 @@ class Settlement:
                 elif key in accepted:
                     rows[key] = accepted[key]
                 elif key in rows:
-                    rows[key] = rows[key]._replace(raw=0, meaning=0)
+                    rows[key] = rows[key]._replace(raw=0, meaning=self._meaning(rows[key]))
             pieces = _pieces([rows[key] for key in sorted(rows)])
             for piece in pieces:
                 await self._known.store_block(next_block, piece)

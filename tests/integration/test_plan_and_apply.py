@@ -95,8 +95,7 @@ async def test_what_has_moved_since_is_left_alone_and_named(box, company, valkey
         box.load(VENDOR, [{"key": list(company.rows[VENDOR])[2]}], "delete")
         new = company.new(VENDOR) | {"notes": None}
         company.put(VENDOR, [new])
-        edited = {"Company": "100", "KeyType": 1, "Supplier": numbers[3], "Name": "By hand"}
-        box.call("/_sandbox/prime/load", {"kind": "Supplier", "records": [edited]})
+        edit_by_hand(box, numbers[3], "By hand")
         before = dump(box)
         applied = await apply(tools, config, valkey, plan)
         moved = {one.number: one.why for one in applied.moved}
@@ -140,6 +139,34 @@ async def test_a_row_that_moves_between_the_look_and_the_run_is_held_back_by_the
         assert [one.why for one in applied.moved] == ["1 more changed while the plan was applied"]
         outcome = await sync(tools, valkey)
         assert [record.sent for _, record in outcome.runs] == [1]
+
+
+def edit_by_hand(box: Sandbox, number: str, name: str) -> None:
+    """Somebody gives a supplier another name in Prime."""
+    edited = {"Company": "100", "KeyType": 1, "Supplier": number, "Name": name}
+    box.call("/_sandbox/prime/load", {"kind": "Supplier", "records": [edited]})
+
+
+async def test_what_a_plan_to_send_all_again_leaves_alone_is_known_as_before(box, company, valkey, redis) -> None:
+    config = config_of(box, valkey, jobs=("GetSuppliers",))
+    async with tools_of(config, valkey) as tools:
+        await sync(tools, valkey)
+        plan = await plan_of(tools, config, valkey + "?db=1", resend=True)
+        by_hand, elsewhere = (str(row["id"]) for row in list(company.rows[VENDOR].values())[:2])
+        edit_by_hand(box, by_hand, "By hand")
+        rename(company, 1, "Once more")
+        applied = await apply(tools, config, valkey, plan)
+        assert {one.number for one in applied.moved} == {by_hand, elsewhere}
+        (record,) = [record for _, record in applied.outcome.runs]
+        assert (record.sent, record.left) == (28, 2)
+        before = dump(box)
+        rename(company, 1, "Vendor 1")
+        for full in (False, True):
+            outcome = await sync(tools, valkey, full=full)
+            assert [record.sent for _, record in outcome.runs] == [0]
+        assert dump(box) == before, "what somebody wrote in Prime stays, as after any sync"
+        rename(company, 1, "For good")
+        assert [record.sent for _, record in (await sync(tools, valkey)).runs] == [1]
 
 
 async def test_a_plan_for_other_settings_says_what_switching_would_do_and_is_not_applied_without_them(
