@@ -27,7 +27,7 @@ from connect.registers import REGISTERS
 from connect.sage.sweep import Sweep, SweptPage
 from connect.state.dead_letters import DeadLetter
 from connect.state.known import PAGE_SIZE, reference
-from connect.state.runs import ChunkRow, RunRecord, RunState
+from connect.state.runs import Ask, ChunkRow, RunRecord, RunState
 from connect.state.settle import Gone, Seen, Settlement
 from workers.jobs import ConnectionTools, FinishJob, RowsJob, SweepJob, TickJob, Tools, cursor_of, enqueue, noted
 from workers.pages import ChunkTuple, Target, as_tuple, values_reader
@@ -254,12 +254,13 @@ async def finish(ctx: dict[str, Any], job: FinishJob) -> None:
     over = await settlement.absent(seen, target.open_letters) - {row.key for row in gone} if complete else set()
     if letters := [target.open_letters[key] for key in over | dropped if key in target.open_letters]:
         await connection.dead_letters.resolve(letters, reason="the row is no longer in Sage")
+    settlement.left = await runs.left(job.run, job.part) if facts.get("left") else set()
     if record.mode == "full" or facts.get("complete") == "1":
         await settlement.full(seen, target.index, dropped)
     else:
         await settlement.updates(pages, target.index, dropped)
     for join in part.source.joins:
-        if facts.get(f"joined:{join.name}") == "1" and not facts.get("asks"):
+        if facts.get(f"joined:{join.name}") == "1" and not (facts.get("asks") or facts.get("left")):
             await target.joined[join.name].settle()
     if (complete or facts.get("window") == "1") and not held and not facts.get("left"):
         await runs.move_cursor(record.company, cursor_of(part, record.entity), record.started_at)
@@ -271,9 +272,10 @@ async def _end(tools: Tools, connection: ConnectionTools, record: RunRecord) -> 
     facts = [await connection.runs.part_facts(record.run, name) for name in record.parts]
     state: RunState = "held" if any(one.get("held") for one in facts) else "done"
     reason = "; ".join(one[key] for one in facts for key in ("held", "warning") if one.get(key))
+    asks: list[Ask] = sorted({"rewrite" if one.get("asks") else "expire" for one in facts if one.get("held")})
     if record.mode == "deferred":
         await connection.runs.drop_deferred(record.company, record.job)
-    await connection.runs.end(record.run, tools.clock(), state=state, reason=reason)
+    await connection.runs.end(record.run, tools.clock(), state=state, reason=reason, asks=asks)
     log.info("run ended", job=record.job, company=record.company, run=record.run, state=state, reason=reason)
     await enqueue(tools.redis, [TickJob(trace=secrets.token_hex(8), sid=connection.connection.sid)])
 

@@ -13,6 +13,7 @@
     connect:{sid}:part:{run}:{part}:pages      hash    what the sweep saw, page by page (the checkpoint)
     connect:{sid}:part:{run}:{part}:open       set     chunks not yet acknowledged
     connect:{sid}:part:{run}:{part}:acks       hash    chunk -> its columns, and which of its rows Prime accepted
+    connect:{sid}:part:{run}:{part}:left       set     keys of rows that were left alone, because the run's plan does not have them so
     connect:{sid}:chunk:{run}:{part}:{chunk}   string  the rows themselves, until acknowledged
     connect:{sid}:deferred:{company}:{job}     list    rows waiting for a second pass
 
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import secrets
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -43,6 +44,7 @@ from connect.state.seal import LOST, Seal, is_sealed
 JobEntry = tuple[str, str, bytes, int]  # queue key, job id, wire bytes, due (ms)
 Mode = Literal["full", "incremental", "rows", "deferred"]
 RunState = Literal["running", "done", "held", "failed"]
+Ask = Literal["expire", "rewrite"]
 KEEP: Final = timedelta(days=90)
 SCRATCH_S: Final = 86_400  # the part's own facts after its run has ended, for whoever looks into it
 JOB_EXPIRES_MS: Final = 30 * 86_400_000
@@ -266,7 +268,9 @@ class PageRecord(msgspec.Struct, array_like=True, frozen=True):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What is kept of a run for 90 days. `plan`: it writes only what that plan allows, `left` counts the rest."""
+    """What is kept of a run for 90 days. `plan`: it writes only what that plan allows, `left` counts the rest. `asks`: what a person
+    must allow before a held run does it.
+    """
 
     run: str
     company: str
@@ -280,6 +284,7 @@ class RunRecord:
     trace: str
     state: RunState
     reason: str = ""
+    asks: tuple[Ask, ...] = ()
     started_at: datetime
     ended_at: datetime | None = None
     parts: tuple[str, ...] = ()
@@ -421,7 +426,7 @@ class Runs:
                 pipe.hgetall(self._run(run.decode()))
             return [record for raw in await pipe.execute() if (record := record_from(raw))]
 
-    async def end(self, run: str, now: datetime, *, state: RunState = "done", reason: str = "") -> None:
+    async def end(self, run: str, now: datetime, *, state: RunState = "done", reason: str = "", asks: Sequence[Ask] = ()) -> None:
         """Close a run: its record stays, its scratch goes."""
         record = await self.record(run)
         if record is None or record.state != "running":
@@ -435,7 +440,8 @@ class Runs:
             for chunk in await self._redis.smembers(self._part(run, part) + ":open")
         ]
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(self._run(run), mapping={"state": state, "reason": reason, "ended_at": now.isoformat()})
+            facts = {"state": state, "reason": reason, "ended_at": now.isoformat()} | ({"asks": ",".join(asks)} if asks else {})
+            pipe.hset(self._run(run), mapping=facts)
             pipe.set(self._last(record.company, record.job), run)
             pipe.hdel(self._prefix + "running", _what(record.company, record.job))
             ended, what = self._prefix + "ended", _what(record.company, record.job)
@@ -452,7 +458,7 @@ class Runs:
             for part in record.parts:
                 base = self._part(run, part)
                 pipe.expire(base, SCRATCH_S)
-                pipe.unlink(base + ":pages", base + ":open", base + ":acks", base + ":contested")
+                pipe.unlink(base + ":pages", base + ":open", base + ":acks", base + ":contested", base + ":left")
             for start in range(0, len(unsent), _RECORDS_AT_ONCE):
                 pipe.unlink(*unsent[start : start + _RECORDS_AT_ONCE])
             await pipe.execute()
@@ -736,6 +742,21 @@ class Runs:
         )
         return bool(answer == 2)
 
+    async def leave(self, chunk: Chunk, withheld: Collection[int]) -> None:
+        """Rows of the chunk (positions in it) that are left alone, not being as planned: what was known of them stays. Safe to repeat."""
+        base = self._part(chunk.run, chunk.part)
+        await self.set_part(chunk.run, chunk.part, left=1)
+        await self.count(chunk.run, left=len(withheld))
+        if chunk.purpose == "upsert":
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.sadd(base + ":left", *(chunk.rows[at].key for at in withheld))
+                pipe.expire(base + ":left", KEEP)
+                await pipe.execute()
+
+    async def left(self, run: str, part: str) -> set[int]:
+        """The keys of the rows that were left alone."""
+        return {int(key) for key in await self._redis.smembers(self._part(run, part) + ":left")}
+
     async def acks(self, run: str, part: str, chunks: Sequence[str]) -> list[Ack]:
         """What Prime accepted of these chunks; of a sweep that was taken over, the later sweeper's last."""
         if not chunks:
@@ -893,6 +914,7 @@ def record_from(raw: Mapping[bytes, bytes]) -> RunRecord | None:
         trace=text.get("trace", ""),
         state=text["state"],  # type: ignore[arg-type]  # written by begin and end
         reason=text.get("reason", ""),
+        asks=tuple(text["asks"].split(",")) if text.get("asks") else (),  # type: ignore[arg-type]  # written by end
         started_at=datetime.fromisoformat(text["started_at"]),
         ended_at=datetime.fromisoformat(text["ended_at"]) if text.get("ended_at") else None,
         parts=tuple(orjson.loads(text.get("parts", "[]"))),

@@ -52,9 +52,10 @@ async def test_nothing_is_sent_before_somebody_has_said_that_it_is_right(make: M
         assert (run.state, run.held, run.sent) == ("held", 40, 0)
         assert "40 of 40 rows of Thing would be written anew" in run.reason
         assert "connect sync --company 100 --job GetThings --rewrite" in run.reason
+        assert run.asks == ("rewrite",)
         assert box.prime.numbers() == []
     run = await box.sync(rewrite=True)
-    assert (run.state, run.sent) == ("done", 41)
+    assert (run.state, run.sent, run.asks) == ("done", 41, ())
     assert loud(box) == 41
     run = await box.sync()
     assert (run.state, run.sent) == ("done", 0), "it is asked once"
@@ -77,6 +78,19 @@ async def test_a_joined_row_that_changes_while_it_asks_is_not_forgotten_when_the
     assert (await box.sync()).state == "held"
     monkeypatch.setitem(REGISTERS, "GetThings", before)
     assert (await box.sync()).state == "done"
+    assert {row["colour"] for row in box.prime.things().values()} == {"green"}
+
+
+async def test_a_joined_row_that_changes_while_a_plan_leaves_its_rows_alone_is_not_forgotten(make: Make) -> None:
+    box = filled(make, full=False)
+    await box.sync()
+    box.clock.advance(days=20)
+    box.sage.put(COLOURS, {"key": 1, "name": "green"})
+    await box.connection.runs.allow("a plan", {})
+    run = await box.sync(plan="a plan")
+    assert (run.mode, run.sent, run.left) == ("incremental", 0, 40)
+    run = await box.sync()
+    assert (run.mode, run.sent) == ("incremental", 40)
     assert {row["colour"] for row in box.prime.things().values()} == {"green"}
 
 
