@@ -71,7 +71,7 @@ METRICS: Final = (
     Metric("connect_job_duration_seconds", "histogram", ("queue", "operation"), "How long an attempt took."),
     Metric("connect_runs_total", "counter", (*_JOB, "outcome"), "Runs that have ended: done, held (asks a person), failed."),
     Metric("connect_runs_failed_in_a_row", "gauge", _JOB, "Failed runs since the last one that did not."),
-    Metric("connect_run_held", "gauge", _JOB, "1 when the newest run asks a person before it expires rows."),
+    Metric("connect_run_held", "gauge", _JOB, "1 when the newest run asks a person before it expires many rows or writes them anew."),
     Metric("connect_runs_in_flight", "gauge", ("connection",), "Runs that are on."),
     Metric("connect_rows_total", "counter", (*_JOB, "outcome"), "Rows and documents: read, sent, unchanged, refused, expired …"),
     Metric("connect_sync_age_seconds", "gauge", _JOB, "The lag: since the newest run began that read all and ended well."),
@@ -306,7 +306,7 @@ def _ask_connection(pipe: Any, one: ConnectionTools) -> None:
         pipe.hgetall(f"{prefix}rows:{job.company}:{job.job}")
 
 
-def _put_connection(connection: Connection, answers: Iterator[Any], numbers: Numbers) -> None:
+def _put_connection(connection: Connection, answers: Iterator[Any], now_ms: float, numbers: Numbers) -> None:
     name = connection.name
     asked, errors, ended, payments, approved, newest, report = (next(answers) for _ in range(7))
     for outcome in ("issued", "refused"):

@@ -353,6 +353,7 @@ class SyncBody(_Asked):
     full: bool = False
     resend: bool = False
     expire: bool = False
+    rewrite: bool = False
 
 
 class Nothing(_Asked):

@@ -24,7 +24,7 @@ STATES: Final = ("done", "held", "failed", "running")
 WINDOWS: Final = {"60": "1 hour", "360": "6 hours", "1440": "24 hours"}
 EVERYTHING: Final = "everything"
 ALL_CONNECTIONS: Final = "*"
-OPTIONS: Final = ("full", "resend", "expire")
+OPTIONS: Final = ("full", "resend", "expire", "rewrite")
 
 
 async def show(asked: Asked) -> web.Response:

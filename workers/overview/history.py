@@ -8,7 +8,7 @@ from pydantic import Field
 
 from connect.errors import ConfigError
 from connect.state.histories import history_among, running_among
-from connect.state.runs import COUNTERS, RunRecord
+from connect.state.runs import COUNTERS, Ask, RunRecord
 from workers.jobs import Tools
 from workers.overview.model import PAGE_MOST, Model, chosen_of
 
@@ -23,6 +23,7 @@ class Run(Model):
     mode: str = Field(description="full, incremental, rows (named rows anew) or deferred (second pass).")
     state: str = Field(description="running, done, held (it waits for a person) or failed.")
     reason: str = Field(description="Why it failed or is held, or a remark.")
+    asks: list[Ask] = Field(default=[], description="What a held run waits for a person to allow: expire rows, rewrite them anew.")
     started_at: datetime = Field(description="When it began.")
     ended_at: datetime | None = Field(description="When it ended; null while it runs.")
     duration_s: float = Field(description="How long it took, or has taken so far, in seconds.")
@@ -87,6 +88,7 @@ def run_of(connection: str, record: RunRecord | None, now: datetime) -> Run | No
         mode=record.mode,
         state=record.state,
         reason=record.reason,
+        asks=list(record.asks),
         started_at=record.started_at,
         ended_at=record.ended_at,
         duration_s=round(seconds, 3),

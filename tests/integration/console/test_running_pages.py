@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
+import orjson
 import pytest
 from console_box import Box, Browser, assert_tame, console
 from lxml import html
 from pipeline import COLOURS, THINGS, thing
 
+from connect.state.audit import Audit
 from connect.state.samples import Sample, Samples
 from workers import acts, overview, queues
 from workers.console.live import LIVE_HEADER
@@ -50,7 +52,9 @@ async def alive(box: Box) -> None:
         await queues.sign_of_life(box.pipeline.tools.redis, f"{stage}:w1", {}, 600)
 
 
-async def ended(one: ConnectionTools, state: str = "done", reason: str = "", minutes: float = 10, **counters: int) -> str:
+async def ended(
+    one: ConnectionTools, state: str = "done", reason: str = "", minutes: float = 10, asks: Sequence[Any] = (), **counters: int
+) -> str:
     """A run of GetThings that began so many minutes ago."""
     began = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=minutes)
     run = await one.runs.begin("100", "GetThings", mode="full", entity="", parts=["Thing"], trace="t", now=began)
@@ -58,7 +62,7 @@ async def ended(one: ConnectionTools, state: str = "done", reason: str = "", min
     if counters:
         await one.runs.count(run, **counters)
     if state != "running":
-        await one.runs.end(run, began + timedelta(seconds=30), state=state, reason=reason)  # type: ignore[arg-type]
+        await one.runs.end(run, began + timedelta(seconds=30), state=state, reason=reason, asks=asks)  # type: ignore[arg-type]
     return run
 
 
@@ -308,14 +312,46 @@ async def test_what_runs_shows_how_far_it_is_and_what_has_run_is_filtered_and_pa
     page = words(await viewer.text(path))
     assert "12 of 20 would expire" in page
     assert "Run it again" not in page, "a viewer runs nothing"
-    operator = await four.person("operator")
-    assert html.document_fromstring(await operator.text(path)).xpath("//button[@name='expire']/text()") == ["Run it again and expire"]
     page = words(await viewer.text(f"/runs/{on}"))
     assert "42 %, some 5 min" in page
     assert "read from Sage 410" in page
     assert (await viewer.get("/runs/nothing-such")).status == 404
     assert (await viewer.get("/runs?state=odd")).status == 400
     assert (await viewer.get("/runs?minutes=7")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("ask", "words", "wished"), [("expire", "and expire", {"full", "expire"}), ("rewrite", "and write anew", {"rewrite"})]
+)
+async def test_a_held_run_offers_what_it_asks_for_with_its_reason_and_that_is_done_and_written_down(
+    four: Box, ask: str, words: str, wished: set[str]
+) -> None:
+    (acme, *_) = connections(four)
+    run = await ended(acme, "held", "40 of 40 rows", minutes=2, asks=[ask])
+    four.pipeline.clock.now = datetime.now(UTC)
+    viewer, operator = await four.person("viewer"), await four.person("operator")
+    assert "/runs/now" not in forms(await viewer.text(f"/runs/{run}"))
+    for path, label in ((f"/runs/{run}", f"Run it again {words}"), ("/connections/acme", f"Run now {words}")):
+        page = html.document_fromstring(await operator.text(path))
+        (button,) = page.xpath("//form[@action='/runs/now']/button[contains(@class, 'bad')]")
+        assert (button.text_content(), "40 of 40 rows" in page.text_content()) == (label, True)
+        fields = {one.get("name"): one.get("value") for one in button.getparent().iter("input")}
+        answer = await operator.post("/runs/now", fields)
+        assert (answer.status, answer.headers["Location"]) == (303, path)
+        (wish,) = await acme.redis.hvals(f"connect:{acme.connection.sid}:wanted")
+        assert {name for name, value in orjson.loads(wish).items() if value is True} == wished
+        (act,) = await Audit(acme.redis, acme.connection.sid).acts(1)
+        assert (act.what, act.by, {name for name, value in act.facts.items() if value is True}) == ("sync", "operator", wished)
+    assert (await overview.run(four.pipeline.tools, run)).asks == [ask]
+
+
+async def test_the_api_runs_a_job_that_asks_whether_to_write_anew(four: Box) -> None:
+    (acme, *_) = connections(four)
+    body = {"connection": "acme", "job": "GetThings", "rewrite": True}
+    answer = await four.client.post("/api/v1/sync", json=body, headers=await four.token("operator"))
+    assert answer.status == 200
+    (wish,) = await acme.redis.hvals(f"connect:{acme.connection.sid}:wanted")
+    assert orjson.loads(wish)["rewrite"] is True
 
 
 async def test_queues_are_drawn_over_time_for_one_and_for_all(four: Box) -> None:

@@ -55,6 +55,7 @@ async def test_many_rows_gone_at_once_are_held_until_somebody_says_that_it_is_ri
     assert (run.state, run.held, run.expired, box.prime.numbers()) == ("held", 11, 0, [])
     assert "11 of 100" in run.reason
     assert "--company 100 --job GetThings --full --expire" in run.reason
+    assert run.asks == ("expire",)
     run = await box.sync(full=True, expire=True)
     assert (run.state, run.expired, len(box.prime.numbers())) == ("done", 11, 11)
     assert (await box.sync()).expired == 0

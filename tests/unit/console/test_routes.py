@@ -15,6 +15,7 @@ from workers.cli import app
 from workers.console.openapi import document
 from workers.console.route import API, Asked, Route
 from workers.console.routes import SHELL_ALONE, TABLE
+from workers.console.runs_page import OPTIONS
 
 DOCUMENT = orjson.loads(orjson.dumps(document(TABLE, "1.2.3")))
 
@@ -114,6 +115,14 @@ def test_every_act_of_the_command_line_is_in_the_api():
     assert acting - in_api - set(SHELL_ALONE) == set()
     users = {name for name in commands() if re.match(r"console (add|change|remove|set|token (create|revoke))", name)}
     assert users - in_api == set()
+
+
+def test_a_job_is_run_now_with_the_same_options_everywhere():
+    here = {"wait", "take_over", "by", "config", "as_json", "log_format", "log_level"}  # of the command itself
+    options = {one.name for one in commands()["sync"].params} - here
+    (call,) = [route for route in TABLE if route.is_api and route.cli == "sync"]
+    assert set(call.body.model_fields) == options
+    assert {"connection", "company", "job", *OPTIONS} == options
 
 
 # -- OpenAPI -----------------------------------------------------------------------------------------------------------
