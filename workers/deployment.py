@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from redis.asyncio import Redis
 
 from connect.config.names import DOCUMENT_JOBS
 from connect.errors import ConfigError, Permanent
@@ -41,18 +42,37 @@ async def deployment_id(tools: Tools) -> str:
     The embedded server's id is a file of its data directory too: like a name, it outlives what Redis holds. Without either, a Redis that
     was emptied and restarted is somebody else. What is found is kept in Redis, where others look.
     """
-    config, redis = tools.config.redis, tools.redis
-    if config.deployment is not None:
-        await redis.set(DEPLOYMENT, config.deployment)
-        return config.deployment
-    file = config.data_dir / FILE if _is_embedded(tools) else None
-    if file is not None and (kept := await asyncio.to_thread(_kept, file)):
-        await redis.set(DEPLOYMENT, kept)
-        return kept
-    server = await redis.info("server")
-    await redis.set(DEPLOYMENT, server.get("run_id") or secrets.token_hex(8), nx=True)
+    redis, file = tools.redis, _file(tools)
+    if named := await _named(tools):
+        await redis.set(DEPLOYMENT, named)
+        return named
+    await redis.set(DEPLOYMENT, await _run_id(redis) or secrets.token_hex(8), nx=True)
     found = str((await redis.get(DEPLOYMENT)).decode())
     return found if file is None else await asyncio.to_thread(_keep, file, found)
+
+
+async def deployment_now(tools: Tools) -> str:
+    """As `deployment_id` would find it, but nothing is written. "" when a new one would be made."""
+    if named := await _named(tools):
+        return named
+    kept = await tools.redis.get(DEPLOYMENT)
+    return kept.decode() if kept else await _run_id(tools.redis)
+
+
+async def _named(tools: Tools) -> str:
+    """The id that the configuration or the embedded server's data directory gives; "" when neither does."""
+    file = _file(tools)
+    return tools.config.redis.deployment or (await asyncio.to_thread(_kept, file) if file is not None else "")
+
+
+async def _run_id(redis: Redis) -> str:
+    """The server's own id, until it is started anew; "" when it does not say."""
+    return str((await redis.info("server")).get("run_id") or "")
+
+
+def _file(tools: Tools) -> Path | None:
+    """Where the embedded server's id is kept; None with another server."""
+    return tools.config.redis.data_dir / FILE if _is_embedded(tools) else None
 
 
 def _is_embedded(tools: Tools) -> bool:

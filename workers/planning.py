@@ -452,8 +452,9 @@ async def make(
     )
     async with _opened(tools, [_registers_only(one, options) for one in chosen.values()], shadow_url) as (its, shadows, server):
         await _plan_registers(tools, its, shadows, server, screen, options, made)
+        me = await deployment.deployment_now(tools)
         for sid, one in chosen.items():
-            await _plan_documents(tools.connections[sid], one, its, shadows[sid], options, made)
+            await _plan_documents(me, one, its, shadows[sid], options, made)
         if look is not None:
             for sid, seen in shadows.items():
                 look(sid, seen.prime)
@@ -500,7 +501,7 @@ async def try_documents(
         one = shadows[connection.sid]
         one.http.answers = []
         real = tools.connections[connection.sid]
-        made = await _plan_job(real, one.tools, its, one, company, job, limit)
+        made = await _plan_job(await deployment.deployment_now(tools), one.tools, its, one, company, job, limit)
         await real.usage.flush()
         return made, one.http.answers
 
@@ -672,14 +673,15 @@ async def _add_refusals(one: Shadow, name: str, runs: set[str], jobs: Mapping[tu
 # -- documents -------------------------------------------------------------------------------------------------------------
 
 
-async def _plan_documents(real: ConnectionTools, connection: Connection, its: Tools, one: Shadow, options: Options, made: Plan) -> None:
+async def _plan_documents(me: str, connection: Connection, its: Tools, one: Shadow, options: Options, made: Plan) -> None:
+    """`me`: who we are (deployment.py)."""
     for job in connection.jobs:
         if job.active and job.job in DOCUMENT_JOBS and _is_wanted(job.company, job.job, options):
-            made.jobs.append(await _plan_job(real, replace(one.tools, connection=connection), its, one, job.company, job.job, None))
+            made.jobs.append(await _plan_job(me, replace(one.tools, connection=connection), its, one, job.company, job.job, None))
 
 
 async def _plan_job(
-    real: ConnectionTools, tools: ConnectionTools, its: Tools, one: Shadow, company: str, name: str, limit: int | None
+    me: str, tools: ConnectionTools, its: Tools, one: Shadow, company: str, name: str, limit: int | None
 ) -> JobPlan:
     """One document job: listed, looked up, checked, and written to the recorder."""
     job = JobPlan(connection=tools.connection.name, company=company, job=name, mode="full")
@@ -687,7 +689,7 @@ async def _plan_job(
     COUNTED.set(sage)
     calls = 0
     try:
-        if (owner := await _other_owner(real, tools)) is not None:
+        if (owner := await _other_owner(me, tools)) is not None:
             job.state, job.reason = "failed", owner
         calls = one.http.calls["prime"]
         opened = await posters.KINDS[name](its, tools, company)
@@ -711,11 +713,10 @@ async def _plan_job(
     return job
 
 
-async def _other_owner(real: ConnectionTools, tools: ConnectionTools) -> str | None:
+async def _other_owner(me: str, tools: ConnectionTools) -> str | None:
     """Whether another Connect has the document jobs: then a sync would stop and say so."""
     rows = await tools_of(tools).prime.custom_settings(kind=SETTING, setting=SETTING, company="")
-    me = await real.redis.get(deployment.DEPLOYMENT)
-    decision = decide(rows[0].value if rows else None, me.decode() if me else "", datetime.now(UTC), take_over=False)
+    decision = decide(rows[0].value if rows else None, me, datetime.now(UTC), take_over=False)
     if decision.verdict != "stop":
         return None
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ def two(box: Sandbox, folder: Path) -> tuple[Connect, Connect]:
 def newest(connect: Connect) -> dict[str, Any]:
     (run,) = connect.runs()
     return run
+
+
+def planned(connect: Connect) -> tuple[str, str]:
+    (job,) = connect.json("plan", expect=(0, 1, 3))["jobs"]
+    return job["state"], job["reason"]
 
 
 def owner(box: Sandbox) -> str:
@@ -82,9 +88,27 @@ def test_a_connect_with_a_name_is_the_same_one_with_another_redis(tmp_path: Path
         one.sync()
         assert "acme-prod-1" in owner(box)
         load(box, invoice(2))
+        assert planned(again) == ("done", "")
         again.sync()
         assert invoices(box)[2]["queue"] == "receipted"
         assert len(box.sage_records("accounts-payable/bill")) == 2
+
+
+def test_a_plan_says_when_another_has_the_documents_and_knows_itself_when_redis_was_emptied(tmp_path: Path) -> None:
+    with Sandbox("--empty") as box:
+        fill(box)
+        one, other = two(box, tmp_path)
+        load(box, invoice(1))
+        one.sync()
+        load(box, invoice(2))
+        state, reason = planned(other)
+        assert (state, "another Connect has the document jobs" in reason) == ("failed", True)
+        for file in (one.folder / ".connect").iterdir():
+            if file.name != "deployment":
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
+        before = owner(box)
+        assert planned(one) == ("done", "")
+        assert owner(box) == before, "a plan claims nothing"
 
 
 def test_documents_that_wait_in_the_queue_stop_too_when_another_has_taken_over(tmp_path: Path) -> None:
@@ -100,7 +124,7 @@ def test_documents_that_wait_in_the_queue_stop_too_when_another_has_taken_over(t
         other.run("take-over")
         box.call("/_sandbox/faults", {"rules": []})
         with redis.Redis.from_url(url) as client:
-            wait_until(lambda: not list(client.scan_iter(match="connect:*:owned")), 20)
+            wait_until(lambda: not list(client.scan_iter(match="connect:*:owned")), 60)
             with Workers(one, "schedule", "post"):
                 wait_until(lambda: not client.zcard("connect:queue:post"), 60)
         assert box.sage_records("accounts-payable/bill") == []
@@ -116,7 +140,7 @@ def test_the_documents_are_claimed_also_when_no_job_is_due_for_long(tmp_path: Pa
         client.delete(*client.scan_iter(match="connect:*:owned"))
         (before,) = connect.runs()
         with Workers(connect, "schedule", "post"):
-            wait_until(lambda: list(client.scan_iter(match="connect:*:owned")), 20)
+            wait_until(lambda: list(client.scan_iter(match="connect:*:owned")), 60)
         assert [run["run"] for run in connect.runs()] == [before["run"]]
 
 
