@@ -20,29 +20,46 @@ from redis.asyncio import Redis
 
 KEY: Final = "connect:epoch"
 CLEAN: Final = "connect:epoch:clean"
-# Lua: age of the epoch in ms, making one when there is none. Needs `now` (ms), KEYS[1] = epoch, ARGV[1] = a random word.
-# An epoch without a reign (of a version before, or of `begin`) takes the one that it is found in; so does one whose reign ended cleanly.
-AGE: Final = f"""
-local function epoch_age(now)
+# Lua: what is remembered, which writes nothing. Needs KEYS[1] = epoch. An epoch without a reign (of a version before, or of `begin`) goes on
+# in the one that it is found in; so does one whose reign ended cleanly.
+_FOUND: Final = f"""
+local function epoch_found()
   local reign = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or ''
-  local epoch = redis.call('GET', KEYS[1])
-  if epoch then
-    local mark, was, at = string.match(epoch, '^([^:]*):?([^:]*):(%d+)$')
-    if was == reign then return now - tonumber(at) end
-    if mark and (was == '' or redis.call('GET', '{CLEAN}') == was) then
-      redis.call('SET', KEYS[1], mark .. ':' .. reign .. ':' .. at)
-      redis.call('DEL', '{CLEAN}')
-      return now - tonumber(at)
-    end
-  end
-  redis.call('SET', KEYS[1], ARGV[1] .. ':' .. reign .. ':' .. string.format('%d', now))
-  return 0
+  local mark, was, at = string.match(redis.call('GET', KEYS[1]) or '', '^([^:]*):?([^:]*):(%d+)$')
+  local goes_on = mark and (was == reign or was == '' or redis.call('GET', '{CLEAN}') == was)
+  return reign, goes_on and mark, was, tonumber(at)
 end
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 """
+# Lua: age of the epoch in ms, making one when there is none. Needs `now` (ms), KEYS[1] = epoch, ARGV[1] = a random word.
+AGE: Final = (
+    _FOUND
+    + f"""
+local function epoch_age(now)
+  local reign, mark, was, at = epoch_found()
+  if mark then
+    if was ~= reign then
+      redis.call('SET', KEYS[1], mark .. ':' .. reign .. ':' .. string.format('%d', at))
+      redis.call('DEL', '{CLEAN}')
+    end
+    return now - at
+  end
+  redis.call('SET', KEYS[1], ARGV[1] .. ':' .. reign .. ':' .. string.format('%d', now))
+  return 0
+end
+"""
+)
+# Lua: from when on this Redis remembers, in ms, as whoever acts next will find it: now, after a failover; 0 when it never held an epoch.
+SINCE: Final = (
+    _FOUND
+    + """
+local _, mark, _, at = epoch_found()
+return mark and at or redis.call('EXISTS', KEYS[1]) * now_ms()
+"""
+)
 
 log = structlog.get_logger()
 

@@ -17,12 +17,13 @@ from redis.asyncio import Redis
 
 from connect.config import Connection
 from connect.ledger import Owner
+from connect.state import epoch
 from connect.state.dead_letters import APPROVAL, WHOM
 from connect.state.pauses import CLOSED, Hold, Pause, holds_from, pause_from
 from connect.state.runs import COUNTERS, RunRecord, record_from
 
 OWNERS: Final = get_args(Owner)
-_FIELDS: Final = ("run", "company", "job", "mode", "state", "reason", "started_at", "ended_at", *COUNTERS)
+_FIELDS: Final = ("run", "company", "job", "mode", "state", "reason", "asks", "started_at", "ended_at", *COUNTERS)
 _NAMES: Final = tuple(name.encode() for name in _FIELDS)
 
 # ARGV: prefix of the connection, slots, Sage's pause, usage of the month, token, now (ms), how many companies, how many jobs; then these: a
@@ -92,7 +93,7 @@ end
 return {
   pauses, redis.call('HGETALL', p .. 'holds'), redis.call('ZCOUNT', ARGV[2], ARGV[6], '+inf'), redis.call('GET', ARGV[3]),
   redis.call('HGET', ARGV[4], 'transactions'), redis.call('GET', ARGV[5]), redis.call('GET', ARGV[5] .. ':refused'), letters, since, jobs,
-  redis.call('GET', 'connect:epoch'), redis.call('GET', p .. 'distrust')
+  redis.call('GET', p .. 'distrust')
 }
 """
 )
@@ -144,10 +145,11 @@ async def glances(redis: Redis, connections: Sequence[Connection], token_keys: S
         return []
     script = redis.register_script(_LOOK)
     async with redis.pipeline(transaction=False) as pipe:
+        pipe.eval(epoch.SINCE, 1, epoch.KEY)
         for connection, token_key in zip(connections, token_keys, strict=True):
             await script(args=_arguments(connection, token_key, now_ms), client=pipe)
-        answers = await pipe.execute()
-    return [_glance(connection, answer, now_ms) for connection, answer in zip(connections, answers, strict=True)]
+        since_ms, *answers = await pipe.execute()
+    return [_glance(connection, answer, now_ms, since_ms) for connection, answer in zip(connections, answers, strict=True)]
 
 
 def _arguments(connection: Connection, token_key: str, now_ms: float) -> list[str | int]:
@@ -160,8 +162,8 @@ def _arguments(connection: Connection, token_key: str, now_ms: float) -> list[st
     return found
 
 
-def _glance(connection: Connection, answer: Any, now_ms: float) -> Glance:
-    pauses, holds, used, pause, transactions, token, refused, letters, since, jobs, epoch, distrust = answer
+def _glance(connection: Connection, answer: Any, now_ms: float, since_ms: int) -> Glance:
+    pauses, holds, used, pause, transactions, token, refused, letters, since, jobs, distrust = answer
     return Glance(
         pauses={stage: pause_from(raw, left) for stage, (raw, left) in zip(CLOSED, pauses, strict=True) if raw is not None},
         holds=holds_from(dict(zip(holds[::2], holds[1::2], strict=True))),
@@ -189,7 +191,7 @@ def _glance(connection: Connection, answer: Any, now_ms: float) -> Glance:
             )
             for job, (on, last, complete, wanted, waiting, since, unreceived) in zip(connection.jobs, jobs, strict=True)
         ],
-        remembers_from_s=int(epoch.rsplit(b":", 1)[1]) / 1000 if epoch else 0.0,
+        remembers_from_s=since_ms / 1000,
         distrusted_until_s=float(distrust or 0),
     )
 
