@@ -102,7 +102,10 @@ def _end(setup: _SetUp, written: list[Path], *, sync: bool) -> None:
 
 @dataclass
 class _SetUp:
-    """Answers, what was tried with them, and the files that they become."""
+    """Answers, what was tried with them, and the files that they become.
+
+    `typed`: whether a secret was typed, which this process alone knows. `told`: warnings that a person has read already.
+    """
 
     answers: Answers
     path: Path
@@ -110,6 +113,8 @@ class _SetUp:
     dimensions: list[Dimension] = field(default_factory=list)
     levels: dict[str, tuple[int, int]] = field(default_factory=dict)
     heard: Proposals | None = None
+    typed: bool = False
+    told: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     config: Config | None = None
 
@@ -170,9 +175,12 @@ class _SetUp:
 
     def take(self, heard: Proposals) -> dict[str, str]:
         """Have what Sage proposes in place of defaults; why, of what is not answered."""
+        from connect.setup.dimensions import propose_levels
+
         self.heard = heard
-        self.answers.proposed |= heard.answers
-        return {key: why for key, why in heard.why.items() if key not in self.answers.values}
+        levels = propose_levels(self.answers, self.counts())
+        self.answers.proposed |= heard.answers | dict.fromkeys(levels, "entity")
+        return {key: why for key, why in (heard.why | levels).items() if key not in self.answers.values}
 
     async def _tried(self) -> None:
         from connect.doctor import CHECKS, examine
@@ -199,7 +207,7 @@ class _SetUp:
         from connect.config.stages import misplaced, stage_of_name, values_of
         from connect.setup.dimensions import doubts
 
-        said = [f"{one.text} {one.do} (to be done by: {one.owner})" for one in sorted(self.limits(), key=lambda one: not one.stops)]
+        said = [one.words for one in sorted(self.limits(), key=lambda one: not one.stops)]
         said += self._found("warning")
         connection = self._tables()["connections"][0]
         if stage_of_name(connection["name"]) is None:
@@ -223,21 +231,24 @@ class _SetUp:
         found = [(result.check.name, one) for result in self.results for one in result.findings if one.verdict == verdict]
         return [f"{name}: {one.cause} {one.do} (to be done by: {one.owner})" for name, one in found]
 
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Job -> (rows in Sage, those of them that belong to one entity alone); of the dimensions those that are chosen, if any are."""
+        chosen = self.answers["dimensions.chosen"]
+        mine = [one for one in self.dimensions if not chosen or one.name in chosen]
+        found = {"GetDimObjects": (sum(one.values or 0 for one in mine), sum(one.of_entities or 0 for one in mine))} if mine else {}
+        return found | self.levels
+
     def _level_doubts(self) -> list[str]:
         """Rows that belong to entities and are not read where a register is read at the top level."""
         said = []
-        counts = dict(self.levels)
-        if self.dimensions and self.answers["dimensions.chosen"]:
-            mine = [one for one in self.dimensions if one.name in self.answers["dimensions.chosen"]]
-            counts["GetDimObjects"] = (sum(one.values or 0 for one in mine), sum(one.of_entities or 0 for one in mine))
-        for job, (rows, own) in counts.items():
+        for job, (rows, own) in self.counts().items():
             if own and self.answers.level(job) == "top":
                 said.append(
                     f"{job} reads the top level, and {own:,} of {rows:,} rows belong to entities: they are not read. "
                     f'Answer levels.{job} = "entity" and give the companies their sage_entity'
                 )
         entities = {one.company for one in self.answers.companies if not one.sage_entity}
-        if entities and any(self.answers.values.get(f"levels.{job}") == "entity" for job in (*self.levels, "GetDimObjects")):
+        if entities and any(self.answers.level(job) == "entity" for job in self.counts()):
             said.append(f"companies without a sage_entity read the top level all the same: {', '.join(sorted(entities))}")
         return said
 
@@ -265,12 +276,17 @@ class _SetUp:
         for note in self.notes:
             screen.say(note)
         for warning in self.warnings():
-            screen.say(f"warning: {warning}")
+            if warning not in self.told:
+                screen.say(f"warning: {warning}")
         for failure in self.failures():
             screen.say(f"FAILED: {failure}")
         if written:
             screen.say(f"written: {', '.join(map(str, written))}")
-        screen.say("next: connect doctor; connect plan; connect run --until-idle")
+        if written and (self.typed or self.missing()):
+            screen.say(
+                "secrets: copy .env.example to .env, fill it in (chmod 600), then `set -a; . ./.env; set +a` before the commands below"
+            )
+        screen.say("next: connect doctor; connect plan; connect run")
 
     def document(self, written: Sequence[Path]) -> dict[str, Any]:
         """For --json."""
@@ -464,7 +480,7 @@ class _Interview:
 
         default = self._answers[question.key]
         number = f"{question.number}. " if question.number else ""
-        hint = shown(default) if default not in (None, "") else "nothing" if question.optional else ""
+        hint = shown(default) if default not in (None, "") else question.blank if question.optional else ""
         options = f" ({', '.join(question.choices)})" if question.choices else " (yes/no)" if question.kind == "yes" else ""
         if question.why:
             typer.secho(f"   {question.why}", dim=True, err=True)
@@ -489,7 +505,7 @@ class _Interview:
             self._answers.values[question.key] = value
             if question.alias in (*ADDRESSES, *KEYS):
                 for _, words in misplaced(str(self._answers["connection.name"]), {question.alias: value}):
-                    screen.say(f"  look again: {words}")
+                    screen.say(f"  look again: {'that ' if words.startswith('is ') else ''}{words}")
             if question.kind == "secret":
                 self._secret(str(value))
             return
@@ -523,6 +539,7 @@ class _Interview:
             )
             if typed:
                 os.environ[name] = typed
+                self._setup.typed = True
         elif not _is_there(reference, self._setup.path.parent):
             screen.say(f"  {reference} is not there yet; nothing can be tried until it is")
 
@@ -547,9 +564,7 @@ class _Interview:
 
     def _show_levels(self) -> None:
         if any(one.sage_entity for one in self._answers.companies):
-            found = self._setup.dimensions
-            counts = {"GetDimObjects": (sum(one.values or 0 for one in found), sum(one.of_entities or 0 for one in found))} if found else {}
-            for job, (rows, own) in (counts | self._setup.levels).items():
+            for job, (rows, own) in self._setup.counts().items():
                 screen.say(f"  {job}: {rows:,} rows in Sage, {own:,} of them of one entity alone")
 
     def _try_sage(self) -> bool:
@@ -566,7 +581,7 @@ class _Interview:
         screen.say("trying Sage … (a Redis that is new waits six seconds first)")
         results, self._setup.dimensions, self._setup.levels, heard = waited(asked_of_sage(probe.configured()))
         for key, why in self._setup.take(heard).items():
-            screen.say(f"  {why}: {heard.answers[key]} is proposed below")
+            screen.say(f"  {why}: {self._answers[key]} is proposed below")
         return _said(results, "Sage")
 
     def _try_prime(self) -> bool:
@@ -598,7 +613,8 @@ class _Interview:
                 if one.name not in picked and one.is_enabled:
                     screen.say(f"  without {one.name}: {lost_without(one)}")
             for doubt in doubts(found, picked):
-                screen.say(f"  {doubt}")
+                if "is left out:" not in doubt:  # said above
+                    screen.say(f"  {doubt}")
             if typer.confirm("Take these?", default=True, err=True):
                 self._answers.values["dimensions.chosen"] = picked
                 break
@@ -622,7 +638,8 @@ class _Interview:
 
     def _say_limits(self) -> None:
         for one in self._setup.limits():
-            screen.say(f"question {one.about}: {one.text} {one.do} (to be done by: {one.owner})")
+            screen.say(f"\nquestion {one.about}: {one.words}")
+            self._setup.told.add(one.words)
 
     def _show_schedule(self) -> None:
         assert self._setup.config is not None
@@ -685,15 +702,16 @@ def _said(results: Sequence[Result], system: str) -> bool:
 
 
 def _show_dimensions(found: Sequence[Dimension], proposed: dict[str, int]) -> None:
-    columns = ("dimension", "label", "enabled", "values", "of entities", "required by accounts", "lines of bills", "proposed")
+    columns = ("dimension", "on", "values", "of entities", "required", "bill lines", "proposed")
     rows = [
         (
-            one.name,
-            one.label,
+            one.name if one.label.casefold() == one.name.casefold() else f"{one.name} ({one.label})",
             "yes" if one.is_enabled else "no",
             *("?" if count is None else count for count in (one.values, one.of_entities, one.required_by, one.lines)),
             proposed.get(one.name, ""),
         )
         for one in found
     ]
-    table(columns, rows, right=columns[3:])
+    table(columns, rows, right=columns[2:])
+    screen.say("on: enabled in Sage. of entities: values that belong to one entity alone. required: accounts that no line may be booked on")
+    screen.say("without it. bill lines: those that have it. proposed: as which object type of Prime.")

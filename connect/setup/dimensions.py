@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from connect.registers.dimensions import kind_of
 from connect.sage import facts
 from connect.sage.client import SageClient
 from connect.sage.query import Query
+from connect.setup.questions import Answers
 
 LINE: Final = "accounts-payable/bill-line"
 _OF_ENTITY: Final = ({"$ne": {"entity.id": None}},)
@@ -91,6 +92,13 @@ async def _count(sage: SageClient, source: str, filters: tuple[dict[str, Any], .
         return (await sage.query(Query(source, ("key",), filters, size=1, include_private=True))).total_count
     except (Permanent, Poison):  # no right, no such module, no such field: then it is not known
         return None
+
+
+def propose_levels(answers: Answers, counts: Mapping[str, tuple[int, int]]) -> dict[str, str]:
+    """Registers to be read in each entity, since entities have rows of their own: key of the question -> why. None without entities."""
+    if not any(one.sage_entity for one in answers.companies):
+        return {}
+    return {f"levels.{job}": f"{own:,} of {rows:,} rows of {job} belong to one entity alone" for job, (rows, own) in counts.items() if own}
 
 
 def propose(found: Sequence[Dimension]) -> dict[str, int]:

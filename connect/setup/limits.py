@@ -28,6 +28,10 @@ class Limit(NamedTuple):
     do: str
     stops: bool = False
 
+    @property
+    def words(self) -> str:
+        return f"{self.text} {self.do} (to be done by: {self.owner})"
+
 
 def limits(answers: Answers) -> list[Limit]:
     """In the order of the questions."""

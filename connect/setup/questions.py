@@ -70,7 +70,7 @@ class Question:
     """`key`: section and name in a file of answers. `number`: the guide's. `default` None: it must be answered unless `optional`.
 
     `model`, `alias`: the setting that it becomes, by whose rules an answer is judged. `when`: whether it is asked at all. `fine`: in a
-    terminal only when the finer settings of its section are asked for.
+    terminal only when the finer settings of its section are asked for. `blank`: what leaving an optional one open means.
     """
 
     key: str
@@ -85,6 +85,7 @@ class Question:
     alias: str = ""
     when: Callable[[Answers], bool] = lambda _: True
     fine: bool = False
+    blank: str = "nothing"
 
     @property
     def section(self) -> str:
@@ -267,7 +268,7 @@ def _level(job: str) -> Question:
 
 QUESTIONS: Final = (
     Question(key="customer.name", number="1", ask="What is the customer's full legal name?"),
-    Question(key="customer.contact", number="2", ask="Who knows the customer's IT and Sage?", why="A name."),
+    Question(key="customer.contact", number="2", ask="Who knows the customer's IT and Sage?"),
     Question(key="customer.email", number="2", ask="That person's e-mail address?", optional=True),
     Question(key="customer.phone", number="2", ask="That person's telephone number?", optional=True),
     Question(
@@ -276,6 +277,7 @@ QUESTIONS: Final = (
         ask="Is there a second one whom we may call?",
         why="Name, e-mail address and telephone number.",
         optional=True,
+        blank="nobody",
     ),
     Question(key="customer.address", number="3", ask="Where does that person work?", optional=True),
     Question(
@@ -298,8 +300,9 @@ QUESTIONS: Final = (
     Question(
         key="connection.redis_url",
         ask="Where is Redis?",
-        why="redis://host:6379/0 or env:NAME; left out: an embedded Valkey on this machine.",
+        why="redis://host:6379/0, or env:NAME that holds it; left out: an embedded Valkey on this machine.",
         optional=True,
+        blank="an embedded Valkey",
     ),
     Question(
         key="connection.on_premise",
@@ -383,6 +386,7 @@ QUESTIONS: Final = (
         why="Their codes in Prime; left out: by all of them.",
         kind="names",
         optional=True,
+        blank="all of them",
         when=lambda answers: bool(answers["sage.purchase_orders"]),
     ),
     Question(
@@ -409,6 +413,7 @@ QUESTIONS: Final = (
         ask="Exchange rates of which type count for payables?",
         why="A type's name in Sage. Left out: all are sent, and of several types the last one of a day wins.",
         optional=True,
+        blank="all types",
         model=GeneralSettings,
         alias="ExchangeRateType",
     ),
@@ -530,7 +535,7 @@ QUESTIONS: Final = (
     ),
     Question(
         key="documents.payment_cutoff_days",
-        ask="For how many days is a payment date waited for?",
+        ask="For how many days after an invoice is its payment date looked for?",
         kind="number",
         default=90,
         model=GeneralSettings,
@@ -539,7 +544,7 @@ QUESTIONS: Final = (
     ),
     Question(
         key="documents.date_format",
-        ask="In which format does Prime take dates in that question?",
+        ask="In which format does Prime take the date when it is asked for invoices without a payment date?",
         why="A .NET pattern: M is the month, m the minute.",
         default="yyyy-MM-dd",
         model=GeneralSettings,
@@ -661,6 +666,7 @@ QUESTIONS: Final = (
         why="Pay's bank account identifier = Sage's bank id. In Prime: Payments > Manage > Payment provider > Bank account identifier.",
         kind="map",
         optional=True,
+        blank="not known yet",
         model=GeneralSettings,
         alias="BankAccountMapping",
         when=_pays,
@@ -694,6 +700,7 @@ QUESTIONS: Final = (
         why="DEPARTMENT and LOCATION must be among them. Left out: a proposal from what Sage has and requires.",
         kind="names",
         optional=True,
+        blank="a proposal",
     ),
     Question(
         key="prime.environment",
@@ -772,6 +779,7 @@ QUESTIONS: Final = (
         why="Such as Sat 22:00-02:00; nothing starts then.",
         kind="names",
         optional=True,
+        blank="never",
     ),
 )
 BY_KEY: Final = {question.key: question for question in QUESTIONS}

@@ -146,6 +146,21 @@ def test_contacts_are_read_apart_where_sage_refuses_the_inline_ones(folder: Path
     assert document["failures"] == []
 
 
+def test_suppliers_of_an_entity_are_read_there(folder: Path, box: Sandbox) -> None:
+    aged(folder)
+    text = (folder / "answers.toml").read_text().replace('country = "US"', 'country = "US"\nsage_entity = "100"')
+    (folder / "answers.toml").write_text(text)
+    private = {"key": "990001", "id": "V-PRIVATE", "name": "Of one entity", "entity": {"id": "100"}}
+    box.load("accounts-payable/vendor", [private])
+    try:
+        document = orjson.loads(connect(folder, "init", "--answers", "answers.toml", "--json").stdout)
+    finally:
+        box.load("accounts-payable/vendor", [{"key": "990001"}], mode="delete")
+    assert any(note.startswith("levels.GetSuppliers = entity, since 1 of 761 rows") for note in document["notes"]), document["notes"]
+    jobs = {job["job"]: job["sage_entity"] for job in tomllib.loads((folder / "connect.toml").read_text())["connections"][0]["jobs"]}
+    assert (jobs["GetSuppliers"], jobs["GetAccounts"]) == ("100", "")
+
+
 def test_without_the_secrets_everything_is_written_and_said_not_to_be_tried(folder: Path) -> None:
     done = connect(folder, "init", "--answers", "answers.toml", secrets=False)
     assert "not tried, since these secrets are not set: T_PRIME_PASSWORD, T_SAGE_SECRET, T_PRIME_SECRET" in done.stderr
@@ -272,7 +287,7 @@ def test_a_new_user_goes_from_the_first_question_to_a_first_sync(tmp_path: Path,
     answer("Shall the invoices' files go")
     answer("In which attachment folder")
     answer("For how many days")
-    answer("In which format does Prime")
+    answer("In which format does Prime take the date")
     answer("Change any of these finer settings?", "y")
     answer("What becomes the bill's number", "SupplierInvoiceNo")
     for question in (
@@ -283,7 +298,7 @@ def test_a_new_user_goes_from_the_first_question_to_a_first_sync(tmp_path: Path,
         "After how many",
     ):
         answer(question)
-    child.expect_exact("required by accounts")
+    child.expect_exact("required: accounts that no line may be booked on")
     answer("14. Which dimensions does Prime get", "DEPARTMENT, LOCATION, PROJECT, CLASS")
     child.expect_exact("without EMPLOYEE: ")
     answer("Take these?", "y")
@@ -317,6 +332,9 @@ def test_a_new_user_goes_from_the_first_question_to_a_first_sync(tmp_path: Path,
     said = (tmp_path / "talk.txt").read_text()
     assert "demo-secret" not in said
     assert "Traceback" not in said
+    assert said.count("is no current copy of production: what is tried there proves little") == 1
+    assert "secrets: copy .env.example to .env" in said
+    assert re.search(r"^FIXEDASSET \(Asset\) +no +50 +0 +17 +0 *\r?$", said, re.MULTILINE), "a line of 80 columns for each dimension"
     files = {path.name: path.read_text() for path in tmp_path.iterdir() if path.is_file() and path.name != "talk.txt"}
     assert not any("demo-secret" in text or "demo-password" in text for text in files.values())
     connection = tomllib.loads(files["connect.toml"])["connections"][0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from connect.config.names import MANDATORY_DIMENSIONS
 from connect.registers import REGISTERS
-from connect.setup.dimensions import _SOURCES, Dimension, doubts, lost_without, propose
+from connect.setup.dimensions import _SOURCES, Dimension, doubts, lost_without, propose, propose_levels
+from connect.setup.questions import Answers, Company
 
 
 def dimension(name: str, *, values: int = 10, required: int = 0, lines: int = 0, enabled: bool = True) -> Dimension:
@@ -55,3 +56,10 @@ def test_a_doubtful_choice_is_pointed_out():
 
 def test_the_levels_are_counted_of_registers_that_there_are():
     assert _SOURCES.keys() <= REGISTERS.keys()
+
+
+def test_a_register_whose_rows_belong_to_entities_is_read_there_where_companies_are_entities():
+    counts = {"GetSuppliers": (1200, 300), "GetAccounts": (80, 0)}
+    entities = Answers(companies=[Company("100", "A", "US", sage_entity="E1")])
+    assert propose_levels(entities, counts) == {"levels.GetSuppliers": "300 of 1,200 rows of GetSuppliers belong to one entity alone"}
+    assert propose_levels(Answers(companies=[Company("100", "A", "US")]), counts) == {}
