@@ -61,8 +61,10 @@ async def deployment_now(tools: Tools) -> str:
 
 async def _named(tools: Tools) -> str:
     """The id that the configuration or the embedded server's data directory gives; "" when neither does."""
+    if tools.config.redis.deployment is not None:
+        return tools.config.redis.deployment
     file = _file(tools)
-    return tools.config.redis.deployment or (await asyncio.to_thread(_kept, file) if file is not None else "")
+    return await asyncio.to_thread(_kept, file) if file is not None else ""
 
 
 async def _run_id(redis: Redis) -> str:

@@ -20,8 +20,8 @@ from redis.asyncio import Redis
 
 KEY: Final = "connect:epoch"
 CLEAN: Final = "connect:epoch:clean"
-# Lua: what is remembered, which writes nothing. Needs KEYS[1] = epoch. An epoch without a reign (of a version before, or of `begin`) goes on
-# in the one that it is found in; so does one whose reign ended cleanly.
+# Lua: what is remembered; writes nothing. Needs KEYS[1] = epoch. An epoch without a reign (of a version before, or of `begin`) goes on in
+# the one that it is found in; so does one whose reign ended cleanly.
 _FOUND: Final = f"""
 local function epoch_found()
   local reign = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or ''
