@@ -52,7 +52,7 @@ class Desk:
     payment: str = ""
     logins: dict[str, str] = field(default_factory=dict)
 
-    def do(self, work: Coroutine[Any, Any, T], timeout_s: float = 60) -> T:
+    def do(self, work: Coroutine[Any, Any, T], timeout_s: float = 120) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
 
     @property
@@ -63,7 +63,7 @@ class Desk:
         _, (found,) = self.do(self.connection.dead_letters.find({"number": f"1-{number}"}, states=("open", "replaying", "resolved")))
         return found.id
 
-    def bill(self, number: int, timeout_s: float = 30) -> dict[str, Any]:
+    def bill(self, number: int, timeout_s: float = 120) -> dict[str, Any]:
         """The bill of an invoice, once it is there."""
         until = time.monotonic() + timeout_s
         while True:
@@ -74,7 +74,7 @@ class Desk:
             assert time.monotonic() < until, f"invoice {number} is not booked"
             time.sleep(0.05)
 
-    def state(self, number: int, state: str, timeout_s: float = 30) -> None:
+    def state(self, number: int, state: str, timeout_s: float = 120) -> None:
         """Waits until the invoice's letter is in this state."""
         letter_id, until = self.letter_id(number), time.monotonic() + timeout_s
         while True:
@@ -207,7 +207,7 @@ def desk(box: Sandbox, valkey: str, folder: Path) -> Iterator[Desk]:
     thread = threading.Thread(target=work, name="desk")
     thread.start()
     try:
-        assert ready.wait(120), "the console does not come up"
+        assert ready.wait(250), "the console does not come up"
         if failed:
             raise failed[0]
         yield found[0]

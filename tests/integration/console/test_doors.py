@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
+import time
 
 import pytest
 from console_box import PASSWORD, console, hrefs
@@ -286,7 +287,7 @@ async def test_no_path_leads_out_of_the_static_files(box, path):
 
 async def told(answer, word: bytes) -> bytes:
     seen = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while word not in seen:
             piece = await answer.content.readany()
             assert piece or not answer.content.at_eof(), seen
@@ -307,14 +308,14 @@ async def test_open_pages_are_told_what_changed_by_one_look_for_all(box):
         seen = await told(stream, b"event: changed")
         assert b"V1" not in seen
     assert b"data: letters\n\n" in seen
-    looks = hub.looks
+    looks, began = hub.looks, time.monotonic()
     for stream in streams:
         stream.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while hub.watchers:
             await box.letter("V2", key=2)  # who has gone is noticed when something is sent
             await asyncio.sleep(0.05)
-    assert hub.looks - looks < 300
+    assert hub.looks - looks <= (time.monotonic() - began) / hub._every_s + 2, "as often as for one"
 
 
 async def test_what_a_slow_reader_has_not_taken_is_merged():
@@ -332,7 +333,7 @@ async def test_a_stream_ends_with_its_session(box, monkeypatch):
     stream = await viewer.get("/events")
     await told(stream, b": still here")
     await viewer.post("/logout")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not stream.content.at_eof():
             await stream.content.readany()
 

@@ -60,13 +60,13 @@ async def test_a_client_follows_a_failover_and_its_epoch_is_new(group: Watched) 
                 await one.incr("count")
                 break
             except redis.exceptions.ConnectionError:
-                assert time.monotonic() < began + 30
+                assert time.monotonic() < began + 60
         assert await one.get("kept") == b"yes"
         assert (await one.info("server"))["tcp_port"] != killed
         age_s = await epoch.age_s(one)
         assert age_s == 0
         await asyncio.sleep(0.01)
-        assert age_s < await epoch.age_s(one) < 5
+        assert age_s < await epoch.age_s(one) < 60
         await asyncio.to_thread(group.restart, killed)
 
 
@@ -130,7 +130,7 @@ def tls_server() -> str | None:
     binary = shutil.which("redis-server", path="/usr/bin:/usr/local/bin:/opt/homebrew/bin")
     if binary is None:
         return None
-    said = subprocess.run([binary, "--tls-port", "0", "--port", "0", "--tls-protocols", "?"], capture_output=True, timeout=10, check=False)
+    said = subprocess.run([binary, "--tls-port", "0", "--port", "0", "--tls-protocols", "?"], capture_output=True, timeout=60, check=False)
     return None if b"tls-protocols" in said.stderr and b"Bad directive" in said.stderr else binary
 
 

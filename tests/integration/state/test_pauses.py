@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from connect.state.pauses import PROBE_S, Pauses
 
 
 async def test_a_reason_is_worth_one_message_and_another_reason_another(redis):
-    pauses = Pauses(redis, "sid", probe_s=0.1)
+    pauses = Pauses(redis, "sid")
+    pause, said = "connect:sid:paused:fetch", "connect:sid:paused:fetch:said"
     assert await pauses.pause("fetch", "credentials refused")
     assert not await pauses.pause("fetch", "credentials refused")
     for _ in range(4):  # tried again, and not let in again, for longer than a message is remembered
-        await asyncio.sleep(0.12)
+        assert await redis.pttl(pause) > (PROBE_S - 60) * 1000
+        await redis.delete(pause)  # its time is over,
+        await redis.pexpire(said, 60_000)  # and nearly the message's
         assert await pauses.get("fetch") is None
         assert not await pauses.pause("fetch", "credentials refused")
-    await asyncio.sleep(0.12)
+        assert await redis.pttl(said) > 2 * PROBE_S * 1000, "for longer than it is until the next try"
+    await redis.delete(pause)
     assert await pauses.pause("fetch", "no permission")
 
 

@@ -11,32 +11,35 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from connect.state.usage import FLUSH_EVERY, PURPOSE, Counted, Usage
 
 VENDORS = "POST accounts-payable/vendor"
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def of(redis: Redis, company: str = "acme", connection: str = "c1") -> Usage:
+    return Usage(redis, company, connection, clock=lambda: NOW)
 
 
 async def test_calls_of_all_processes_are_added_up(redis):
-    one, two = Usage(redis, "acme", "c1"), Usage(redis, "acme", "c1")
+    one, two = of(redis), of(redis)
     for usage in (one, two):
         await usage.note(VENDORS)
         await usage.note("POST /objects/accounts-payable/bill", transactions=3)
         await usage.note(VENDORS, transactions=0)  # refused: Sage does not count it
     await one.flush()
     assert await two.month() == {VENDORS: 4, "POST /objects/accounts-payable/bill": 2, "transactions": 8}
-    assert await Usage(redis, "other", "c2").month() == {}
+    assert await of(redis, "other", "c2").month() == {}
     assert await one.month(datetime(2020, 1, 1, tzinfo=UTC)) == {}
 
 
 async def test_redis_is_told_every_few_calls(redis):
-    usage = Usage(redis, "acme", "c1")
+    usage = of(redis)
     for _ in range(FLUSH_EVERY):
         assert not await redis.keys("*usage*")
         await usage.note(VENDORS)
-    assert sorted(await redis.keys("*usage*:??????*")) == sorted(
-        [key.encode() for key in (*usage.keys(), f"connect:c1:usage:{datetime.now(UTC):%Y%m}")]
-    )
+    assert sorted(await redis.keys("*usage*:??????*")) == sorted([key.encode() for key in (*usage.keys(), "connect:c1:usage:202603")])
 
 
 async def test_transactions_are_told_by_object_too(redis):
-    usage = Usage(redis, "acme", "c1")
+    usage = of(redis)
     await usage.note(VENDORS)
     await usage.note(VENDORS, transactions=0)  # it was refused
     await usage.note("POST /objects/accounts-payable/bill", transactions=3)
@@ -48,7 +51,7 @@ async def test_transactions_are_told_by_object_too(redis):
 
 async def test_counts_survive_a_flush_that_fails(redis, tmp_path):
     away = Redis(unix_socket_path=str(tmp_path / "nobody.sock"))
-    usage = Usage(away, "acme", "c1")
+    usage = of(away)
     await usage.note(VENDORS)
     with pytest.raises(RedisConnectionError):
         await usage.flush()

@@ -21,7 +21,8 @@ from connect.config import load_config
 from connect.state import epoch
 from connect.state.embedded import attached
 from connect.state.runs import Runs
-from workers.jobs import SweepJob, TickJob, enqueue
+from workers.jobs import FETCH, SweepJob, TickJob, enqueue, queue_name
+from workers.queues import LEASE_S
 
 Start = Callable[[str], subprocess.Popen[bytes]]
 
@@ -46,12 +47,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
             process.wait()
 
 
-async def look(what: Callable[[], object], timeout_s: float = 20) -> float:
-    started = time.monotonic()
+async def look(what: Callable[[], object], timeout_s: float = 90) -> None:
+    limit = time.monotonic() + timeout_s
     while not await what():  # type: ignore[misc]
-        assert time.monotonic() - started < timeout_s, "waited in vain"
+        assert time.monotonic() < limit, "waited in vain"
         await asyncio.sleep(0.05)
-    return time.monotonic() - started
 
 
 async def test_what_a_killed_worker_of_arqs_command_was_doing_is_done_by_the_next(tmp_path: Path, start: Start) -> None:
@@ -76,17 +76,17 @@ async def test_what_a_killed_worker_of_arqs_command_was_doing_is_done_by_the_nex
         assert run is not None
         job = SweepJob(trace="t1", sid=connection.sid, sweep="s1", runs=((run, "Supplier"),))
         await enqueue(redis, [job])
-        await asyncio.wait_for(asked.acquire(), 20)  # the sweep wants a token
+        await asyncio.wait_for(asked.acquire(), 60)  # the sweep wants a token
         first.kill()
         assert first.wait() == -signal.SIGKILL
-        killed = time.monotonic()
+        seconds, _ = await redis.time()
+        assert await redis.zscore(queue_name(FETCH), job.job_id) <= (seconds + 1 + LEASE_S) * 1000, "due again when its lease ends"
         second = start("FetchWorker")
 
         async def is_swept_anew() -> bool:
             return (await runs.part_facts(run, "Supplier"))["generation"] == "2"
 
         await look(is_swept_anew)
-        assert time.monotonic() - killed < 8
         assert await redis.exists(f"arq:retry:{job.job_id}") == 0
         second.kill()
         second.wait()
@@ -117,4 +117,4 @@ async def test_arqs_command_runs_the_schedule_and_the_write_stage_too_and_keeps_
     await redis.aclose(close_connection_pool=True)
     for process in processes:
         process.send_signal(signal.SIGTERM)
-    assert [await asyncio.to_thread(process.wait, 15) for process in processes] == [0, 0]
+    assert [await asyncio.to_thread(process.wait, 60) for process in processes] == [0, 0]

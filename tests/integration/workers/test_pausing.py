@@ -26,7 +26,7 @@ def filled(make: Make, count: int = 20, **options: Any) -> Pipeline:
     return box
 
 
-async def until(look: Callable[[], Awaitable[Any]], timeout_s: float = 20) -> None:
+async def until(look: Callable[[], Awaitable[Any]], timeout_s: float = 60) -> None:
     limit = time.monotonic() + timeout_s
     while not await look():
         assert time.monotonic() < limit, "waited in vain"
@@ -83,7 +83,7 @@ async def test_what_a_run_has_begun_waits_between_two_jobs_and_ends_after_the_re
         assert box.prime.things() == {}
         (done,) = await acts.resume(box.tools, job="GetThings", by="ann")
         assert done.woken >= 1
-        await box.idle(20)
+        await box.idle()
     assert len(box.prime.things()) == 20
     assert (await box.last()).state == "done"
 

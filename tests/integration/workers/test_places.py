@@ -35,7 +35,7 @@ class Gates:
 
     async def seen(self, *names: str) -> None:
         """These have begun, and no others."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while set(self.started) != set(names):
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.2)  # several more looks at the queue

@@ -72,7 +72,7 @@ async def test_independent_checks_run_side_by_side() -> None:
     both = asyncio.Barrier(2)
 
     async def run(_: Systems) -> Seen:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await both.wait()
         return Seen("met")
 

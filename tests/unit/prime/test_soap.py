@@ -283,7 +283,7 @@ async def test_answers_come_back_in_the_order_of_the_rows_however_late_they_arri
         return reply(row_answer("Account", at, f"row {at}"))
 
     writer, http = registers(respond, parallel=4)
-    results = await asyncio.wait_for(writer.write("Account", "100", bodies(10)), 5)
+    results = await asyncio.wait_for(writer.write("Account", "100", bodies(10)), 60)
     assert results == [RowResult(at, f"row {at}") for at in range(10)]
     assert http.headers[0] == {"Content-Type": "application/soap+xml; charset=utf-8"}
 
