@@ -705,7 +705,7 @@ def _show_dimensions(found: Sequence[Dimension], proposed: dict[str, int]) -> No
     columns = ("dimension", "on", "values", "of entities", "required", "bill lines", "proposed")
     rows = [
         (
-            one.name if one.label.casefold() == one.name.casefold() else f"{one.name} ({one.label})",
+            one.name if one.label.replace(" ", "").casefold() == one.name.casefold() else f"{one.name} ({one.label})",
             "yes" if one.is_enabled else "no",
             *("?" if count is None else count for count in (one.values, one.of_entities, one.required_by, one.lines)),
             proposed.get(one.name, ""),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # late imports: see cli.py
     from connect.setup.promote import Promotion
     from connect.setup.questions import Question
 
+_STAND_INS: Final = {"url": "redis://localhost", "webhook_url": "https://localhost"}
 EXAMPLE: Final = (
     "Example:  connect promote acme-TEST acme-PROD --set environment=PROD --set url=https://acme.example.com/ws/webService.asmx\n\n"
     "What is neither in --answers nor in --set is asked in a terminal. The file keeps its text: the new connection is added at its end."
@@ -38,10 +39,9 @@ def promote(
     as_json: JsonOption = False,
 ) -> None:
     """Copy a connection from test to production: all but what lets one in, which is asked for."""
-    from connect.config.load import parse_config, read_text, tables_of
+    from connect.config.load import read_text, tables_of
     from connect.config.names import nearest
     from connect.config.toml import dump
-    from connect.registers import REGISTERS
     from connect.setup.promote import Promotion
 
     begin(as_json, level=LogLevel.error)
@@ -53,14 +53,13 @@ def promote(
         raise ConfigError(f"no connection {source!r}{nearest(source, map(str, names))} (there are: {listed})", code="unknown-connection")
     if name in names:
         raise ConfigError(f"{config} has a connection {name} already; take another name, or change it there", code="exists")
+    _check(text, config)  # before anything is asked
     promotion = Promotion(connections[names.index(source)], name)
     _fill(promotion, answers, values or [])
     made = promotion.table(active=not inactive)
     added = dump({"connections": [made]})
     whole = f"{text.rstrip()}\n\n{added}"
-    environ = dict(os.environ)
-    environ |= dict.fromkeys((one for one in _variables(made) if not environ.get(one)), "…")  # set where the workers start, maybe not here
-    parse_config(whole, path=config, environ=environ, jobs=REGISTERS)
+    _check(whole, config)
     doubts = promotion.doubts()
     for doubt in doubts:
         screen.say(f"warning: {doubt}")
@@ -82,6 +81,23 @@ def promote(
     screen.say(f"next: connect doctor --connection {name}; connect plan --connection {name}")
     document = {"connection": name, "from": source, "file": str(config), "warnings": doubts, "missing_secrets": missing}
     screen.result(document, lambda: None)
+
+
+def _check(text: str, path: Path) -> None:
+    """As `config check`, with secrets that are not here taken to be there: they are set where the workers start. Raises ConfigProblems."""
+    from connect.config.load import parse_config, references_of, tables_of
+    from connect.registers import REGISTERS
+
+    environ = dict(os.environ)
+    for key, reference in references_of(tables_of(text, path)):
+        kind, _, name = reference.partition(":")
+        if kind == "env" and not environ.get(name):
+            environ[name] = _STAND_INS.get(key, "…")
+        elif kind == "file" and not (path.parent / Path(name).expanduser()).is_file():
+            variable = f"CONNECT_STAND_IN_{key.upper()}"
+            environ[variable] = _STAND_INS.get(key, "…")
+            text = text.replace(reference, f"env:{variable}")  # on the same line, which messages name
+    parse_config(text, path=path, environ=environ, jobs=REGISTERS)
 
 
 def _fill(promotion: Promotion, path: Path | None, pairs: list[str]) -> None:

@@ -100,12 +100,17 @@ class Outcome:
 
     def show(self) -> None:
         """For a person."""
-        if self.runs:
+        if self.runs:  # in 80 columns, if there is one company
+            counters = [name for name in COUNTERS if name != "expired" or any(record.expired for _, record in self.runs)]
+            several = len({record.company for _, record in self.runs}) > 1
             rows = [
-                (record.company, record.job, record.state, *(getattr(record, name) for name in COUNTERS), f"{record.duration_s:.1f}")
+                (
+                    *((record.company,) if several else ()),
+                    *(record.job, record.state, *(getattr(record, name) for name in counters), f"{record.duration_s:.1f}"),
+                )
                 for _, record in self.runs
             ]
-            table(("company", "job", "state", *COUNTERS, "seconds"), rows, right=(*COUNTERS, "seconds"))
+            table((*(("company",) if several else ()), "job", "state", *counters, "seconds"), rows, right=(*counters, "seconds"))
         say = Screen().say
         for note in self.notes:
             say(note)

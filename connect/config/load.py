@@ -250,6 +250,11 @@ def _secrets(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Loc, str]]:
     yield from walk(raw, ())
 
 
+def references_of(raw: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where the secrets of a file's tables are kept: (key, env:NAME or file:PATH)."""
+    return [(str(loc[-1]), value) for _, loc, value in _secrets(raw) if _is_reference(value)]
+
+
 def _is_reference(value: str) -> bool:
     return value.startswith(("env:", "file:"))
 

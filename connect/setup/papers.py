@@ -96,6 +96,8 @@ def checklist(case: Case) -> str:
         f"Connection {case.connection.name}, as of {case.on.isoformat()}. Done, open or not needed is what Connect could find out; the",
         "rest is ticked by whoever did it, with name and date.",
         "",
+        *_people(case.answers),
+        "",
         "| | # | step | owner | state | by, on |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
@@ -105,6 +107,15 @@ def checklist(case: Case) -> str:
         lines.append(f"| {box} | {number} | {step.what} | {step.owner} | {_cell(state)} | |")
     lines += ["", *_limits(case)]
     return "\n".join(lines) + "\n"
+
+
+def _people(answers: Answers) -> Iterator[str]:
+    """Whom to call, in which time zone, and for which companies."""
+    contact = ", ".join(str(answers[f"customer.{key}"]) for key in ("contact", "email", "phone", "address") if answers[f"customer.{key}"])
+    second = f"; also {answers['customer.second_contact']}" if answers["customer.second_contact"] else ""
+    yield f"- Contact for IT and Sage: {contact} (time zone {answers['customer.timezone']}){second}"
+    for one in answers.companies:
+        yield f"- Company {one.company}: {one.name}, {one.country}{f', entity {one.sage_entity} of Sage' if one.sage_entity else ''}"
 
 
 def _states(case: Case) -> dict[int, str]:

@@ -22,6 +22,12 @@ _REST: Final = {
     "rest_user": "Who is the REST user?",
     "rest_role": "In which role?",
 }
+_SAGE: Final = {
+    "SageTokenUrl": "Where does Sage give tokens?",
+    "SageBaseUrl": "Where is Sage's REST API, without the version?",
+    "SageQueryUrl": "Where does it answer queries?",
+    "SageRestVersion": "Which version of it?",
+}
 _GENERAL: Final = {
     "ShowInvoiceBaseURL": "Where do people reach production's Prime?",
     "StartOn": "From which date on are production's documents ours?",
@@ -51,7 +57,7 @@ class Promotion:
             ("SageUserName", "Who is the web service user in the production company, as user@company?", Credentials),
             ("SageClientId", "What is the client id?", Credentials),
             ("SageClientSecret", "Where is its secret kept?", Credentials),
-            *((key, f"{key} of production?", Credentials) for key in ("SageTokenUrl", "SageBaseUrl", "SageQueryUrl", "SageRestVersion")),
+            *((key, words, Credentials) for key, words in _SAGE.items()),
         ]
         there = {*self._lookup("GeneralSettings"), *(key for one in self._companies() for key in _OF_ALL if key in _general_of(one))}
         asked += [(key, words, GeneralSettings) for key, words in _GENERAL.items() if key in there]

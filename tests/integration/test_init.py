@@ -425,6 +425,18 @@ def test_promote_points_out_what_is_still_the_tests(tested: Path) -> None:
     assert "password: env:T_PRIME_PASSWORD is what acme-TEST has" in done.stderr
 
 
+def test_promote_needs_no_secret_and_asks_nothing_about_a_file_that_is_wrong(tested: Path) -> None:
+    text = (tested / "connect.toml").read_text().replace("env:T_PRIME_SECRET", "file:not-here/prime")
+    (tested / "connect.toml").write_text(text.replace('data_dir = ".connect"', 'url = "env:T_REDIS"'))
+    connect(tested, "promote", "acme-TEST", "acme-PROD", "--force", *sets(PRODUCTION), secrets=False)
+    prod = tomllib.loads((tested / "connect.toml").read_text())["connections"][1]
+    assert prod["rest_client_secret"] == "env:ACME_PROD_PRIME_SECRET"
+    (tested / "connect.toml").write_text(text.replace("sage_slots = 6", "sage_slots = 0"))
+    done = connect(tested, "promote", "acme-TEST", "acme-PROD", "--force", expect=2)  # nothing said of answers that are missing
+    assert "sage_slots = 0" in done.stderr
+    assert "is missing" not in done.stderr
+
+
 def test_promote_says_all_that_is_missing_or_wrong_and_changes_nothing(tested: Path) -> None:
     before = (tested / "connect.toml").read_text()
     done = connect(tested, "promote", "acme-TEST", "acme-PROD", "--force", "--set", "url=nonsense", "--set", "envronment=X", expect=2)

@@ -176,3 +176,11 @@ def test_steps_of_an_own_server_are_open_when_the_customer_has_one():
 
     assert [state(True, step) for step in (12, 13)] == ["open", "open"]
     assert all(state(False, step).startswith("not needed") for step in (12, 13))
+
+
+def test_the_check_list_says_whom_to_call_and_for_which_companies():
+    answers = answered(customer__email="ann@example.com", customer__second_contact="Bob Ray", customer__timezone="Europe/Stockholm")
+    answers.companies.append(Company("200", "Acme AB", "SE", sage_entity="E2"))
+    text = checklist(case(answers))
+    assert "- Contact for IT and Sage: Ann Lee, ann@example.com (time zone Europe/Stockholm); also Bob Ray\n" in text
+    assert "- Company 100: Acme Ltd, US\n- Company 200: Acme AB, SE, entity E2 of Sage\n" in text
