@@ -680,9 +680,7 @@ async def _plan_documents(me: str, connection: Connection, its: Tools, one: Shad
             made.jobs.append(await _plan_job(me, replace(one.tools, connection=connection), its, one, job.company, job.job, None))
 
 
-async def _plan_job(
-    me: str, tools: ConnectionTools, its: Tools, one: Shadow, company: str, name: str, limit: int | None
-) -> JobPlan:
+async def _plan_job(me: str, tools: ConnectionTools, its: Tools, one: Shadow, company: str, name: str, limit: int | None) -> JobPlan:
     """One document job: listed, looked up, checked, and written to the recorder."""
     job = JobPlan(connection=tools.connection.name, company=company, job=name, mode="full")
     sage: Counter[str] = Counter()
