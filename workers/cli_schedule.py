@@ -90,8 +90,24 @@ def _document(connection: Connection, plan: DayPlan, durations: dict[Key, timede
             for start in plan.starts
         ],
         "missed": [{"company": company, "job": job, "times": times} for (company, job), times in sorted(plan.missed.items())],
+        "compared": _compared(connection, plan),
         "without_schedule": [f"{job.job}, company {job.company}" for job in connection.jobs if job.active and not job.is_scheduled],
     }
+
+
+def _compared(connection: Connection, plan: DayPlan) -> list[str]:
+    """When a report of differences is due on the day."""
+    from datetime import time
+
+    from connect.config.cron import Cron
+
+    if connection.reconcile is None:
+        return []
+    schedule, found = Cron.parse(connection.reconcile), []
+    at: datetime | None = datetime.combine(plan.day, time(), plan.zone) - timedelta(seconds=1)
+    while at is not None and (at := schedule.next_after(at, plan.zone)) is not None and at.astimezone(plan.zone).date() == plan.day:
+        found.append(at.astimezone(plan.zone).isoformat(timespec="minutes"))
+    return found
 
 
 def _show(plan: dict[str, Any]) -> None:
@@ -111,6 +127,9 @@ def _show(plan: dict[str, Any]) -> None:
     table(("start", "job", "companies", "later by"), rows)
     for one in plan["missed"]:
         typer.echo(missed_text(one["job"], one["company"], one["times"]) + ".")
+    if plan["compared"]:
+        times = ", ".join(at[11:16] for at in plan["compared"])
+        typer.echo(f"Sage, Prime and the journal are compared at {times}, when nothing else is to be done.")
     if plan["without_schedule"]:
         typer.echo(f"Without a schedule, once and then when asked for: {'; '.join(plan['without_schedule'])}.")
     typer.echo("")

@@ -2,7 +2,8 @@
 
 It begins when nothing of the connection runs or is wanted. A process of its own, since it compares whole registers: what it computes and
 keeps holds up no sweep of this worker. It is nicer than others, asks Sage in the background (state/slots.py), writes to neither system,
-and ends with the worker; a job that a worker leaves behind is taken up by another and begins anew.
+and ends with the worker; a job that a worker leaves behind is taken up by another and begins anew, unless several have died at it: what
+needs more memory than there is must not take the worker with it over and over.
 """
 
 from __future__ import annotations
@@ -14,22 +15,24 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import structlog
+from redis.exceptions import RedisError
 
 from connect.config.cron import Cron
 from connect.metering import budget_state
 from connect.state.keeper import die_with_parent
 from connect.state.pauses import ALL
-from connect.state.reports import Reports
+from connect.state.reports import TRIES, Reports
 from workers.jobs import ConnectionTools, ReconcileJob, Tools, enqueue
 
 NICER: Final = 10
 LONGEST_S: Final = 6 * 3600.0
-STOP_S: Final = 10.0
+STOP_S: Final = 3.0
 DONE: Final = (0, 3)  # 3: something differs
 
 log = structlog.get_logger()
@@ -55,9 +58,19 @@ async def reconcile(ctx: dict[str, Any], job: ReconcileJob) -> None:
     tools: Tools = ctx["tools"]
     connection = tools.connections[job.sid]
     name, begun_at = connection.connection.name, tools.clock()
-    log.info("report begins", connection=name)
-    error = await _made(tools.config.path or Path("connect.toml"), name, job.sid)
-    await Reports(connection.redis, job.sid).ended(begun_at, tools.clock(), error)
+    reports = Reports(connection.redis, job.sid)
+    times = await reports.begin()
+    if times > TRIES:
+        error = f"{times - 1} workers have died at it; is there memory enough (README)?"
+    else:
+        log.info("report begins", connection=name, times=times)
+        try:
+            error = await _made(tools.config.path or Path("connect.toml"), name, job.sid)
+        except asyncio.CancelledError:
+            with suppress(RedisError):
+                await asyncio.shield(reports.hand_back())
+            raise
+    await reports.ended(begun_at, tools.clock(), error)
     if error:
         log.error("no report was made", connection=name, reason=error)
     else:

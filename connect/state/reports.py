@@ -6,6 +6,7 @@
                                      error      why the last try by the schedule came to nothing; gone with the next report
                                      tried_at   when that was
                                      tries      how often in a row
+                                     begun      how often a worker has begun the one that is under way
 
 A report holds names and amounts of documents; of registers' rows the names of the fields alone, never a bank account.
 """
@@ -82,10 +83,19 @@ class Reports:
         due_at = schedule.next_after(datetime.fromisoformat(since.decode()), zone)
         return due_at is not None and due_at <= now
 
+    async def begin(self) -> int:
+        """A worker begins. Returns for the how manieth time: more than once when others have died at it."""
+        return int(await self._redis.hincrby(self._key, "begun", 1))
+
+    async def hand_back(self) -> None:
+        """The worker is told to stop: that it did not end it is not the report's fault."""
+        await self._redis.hincrby(self._key, "begun", -1)
+
     async def ended(self, begun_at: datetime, now: datetime, error: str = "") -> None:
         """A try by the schedule is over."""
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(self._key, "since", begun_at.isoformat())
+            pipe.hdel(self._key, "begun")
             if error:
                 pipe.hset(self._key, mapping={"error": error[:ERROR_MOST], "tried_at": now.isoformat()})
                 pipe.hincrby(self._key, "tries", 1)

@@ -29,9 +29,10 @@ from connect.reconcile import Report
 from connect.registers import REGISTERS
 from connect.state.audit import Audit
 from connect.state.embedded import attached
-from connect.state.reports import Glimpse, Reports, glimpses
+from connect.state.reports import TRIES, Glimpse, Reports, glimpses
 from workers import producers, reconciling, reports, session
 from workers.jobs import FETCH, ReconcileJob, Tools, queue_name
+from workers.metrics import measure
 from workers.overview import overview
 
 pytestmark = pytest.mark.timeout(900)
@@ -237,7 +238,7 @@ async def test_rows_changed_removed_or_doubled_by_hand_are_found_and_brought_bac
 @pytest.mark.faults
 @pytest.mark.parametrize("seed", range(10, 30))
 async def test_rows_changed_by_hand_are_found_whatever_the_company(box: Sandbox, valkey: str, seed: int) -> None:
-    await registers(box, valkey, seed, 30)
+    assert await registers(box, valkey, seed, 30) == 30
 
 
 async def test_nothing_differs_in_a_company_that_was_just_synchronised(box: Sandbox, valkey: str) -> None:
@@ -431,6 +432,12 @@ async def test_lines_cost_a_query_for_500_bills_and_where_sage_does_not_show_the
         box.load(BILL, [{"key": bills(box)[7]["key"], "lines": edited(bills(box)[7], 0)}], "upsert")
         (found,) = (await look(tools, config, valkey)).drifts
         assert [(one.field, one.old, one.new) for one in found.changes] == [("line 1 account", "6000", "6100")]
+        shown = await measure(tools)
+        counts = {what: shown.value("connect_reconcile_drifts", "acme-TEST", what) for what in ("different", "missing", "waits")}
+        assert counts == {"different": 1, "missing": 0, "waits": 0}
+        age_s = shown.value("connect_reconcile_age_seconds", "acme-TEST")
+        assert isinstance(age_s, float)
+        assert 0 <= age_s < 60
         second = {"where": QUERY, "kind": "status", "after": 1, "count": 1, "params": {"status": 403}}
         box.call("/_sandbox/faults", {"rules": [second]})
         report = await look(tools, config, valkey)
@@ -578,9 +585,13 @@ async def test_a_worker_that_stops_takes_the_report_with_it_and_one_that_cannot_
         assert (len(mine), comparing()) == (1, [])
         assert not [name for name in os.listdir(tmp_path) if name.startswith("connect-reconcile-")]  # noqa: PTH208
         assert (await glimpses(one.redis, [job.sid]))[0] == Glimpse()
+        assert await kept.begin() == 1, "to be told to stop is not to die at it"
         assert await kept.is_due(Cron.parse("0 5 * * 6"), UTC, tools.clock()), "another worker begins anew"
         await reports.reconcile(ctx, job)
         assert (await kept.last() or {})["checked"]["bills"] == 1
+        assert [await kept.begin() for _ in range(TRIES)] == [1, 2, 3], "workers that have died at it"
+        await reports.reconcile(ctx, job)
+        assert [seen.error[:28] for seen in await glimpses(one.redis, [job.sid])] == ["3 workers have died at it; i"]
         file.write_text("[redis")
         await reports.reconcile(ctx, job)
         found = (await overview(tools)).companies[0].reasons

@@ -114,6 +114,7 @@ MISTAKES = [
     ("sage_slots = 6", 'maintenance = ["Sat 00:00-23:00", "Sun 00:00-23:00"]', 17, ["more than a day a week"]),
     ("sage_slots = 6", "spacing_minutes = -1", 17, ["spacing_minutes = -1", "from 0 (no space) to 120"]),
     ("sage_slots = 6", "spacing = 8", 17, ["unknown key"]),
+    ("sage_slots = 6", 'reconcile = "weekly"', 17, ["reconcile", "expected five fields"]),
     ("sage_slots = 6", 'timezone = "Europe/Stokholm"', 17, ["is no time zone", 'did you mean "Europe/Stockholm"']),
     ("IsFullImport = true", 'IsFullImport = "perhaps"', 19, ["IsFullImport", "true (all records) or false"]),
     ("IsFullImport = true", "isFullImport = true", 19, ["unknown key", 'did you mean "IsFullImport"']),

@@ -1,15 +1,17 @@
-"""What is under way while Sage, Prime and the journal are compared is not told as a difference."""
+"""What is under way while Sage, Prime and the journal are compared is not told as a difference; when that is due."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from connect.reconcile import Drift, Report
 from connect.state.runs import RunRecord
+from workers.cli_schedule import _compared
 from workers.reconciling import _twice_if_need_be
 
 BEGUN = datetime(2026, 6, 6, 5, 0, tzinfo=UTC)
@@ -59,3 +61,15 @@ async def test_where_nothing_differs_one_look_is_enough() -> None:
 @pytest.mark.parametrize("moving", [run(1, sent=5), run(None, sent=5), run(1, expired=1)])
 async def test_where_a_run_has_written_meanwhile_what_differs_both_times_does(moving: RunRecord) -> None:
     assert await found([moving], ["V1", "V2"], ["V2", "V3"]) == (["V2"], 2)
+
+
+def test_the_plan_of_a_day_says_when_a_report_is_due() -> None:
+    def due(day: date, reconcile: str | None = "30 4,16 * * sat") -> list[str]:
+        connection: Any = SimpleNamespace(reconcile=reconcile)
+        plan: Any = SimpleNamespace(day=day, zone=ZoneInfo("Europe/Stockholm"))
+        return _compared(connection, plan)
+
+    saturday = date(2026, 6, 6)
+    assert due(saturday) == ["2026-06-06T04:30+02:00", "2026-06-06T16:30+02:00"]
+    assert due(saturday, "0 0 * * *") == ["2026-06-06T00:00+02:00"]
+    assert due(saturday + timedelta(days=1)) == due(saturday, None) == []
