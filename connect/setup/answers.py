@@ -187,9 +187,18 @@ def form(answers: Answers | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _left_out(question: Question) -> str:
+    """What leaving a question open means."""
+    if question.optional:
+        return f" (left out: {question.blank})"
+    if callable(question.default):
+        return " (left out: from the other answers)" if question.key != "sage.client_id" else " (must be answered for a test)"
+    return " (must be answered)" if question.default is None else ""
+
+
 def _lines(question: Question, answers: Answers | None) -> Iterator[str]:
     number = f"{question.number}. " if question.number else ""
-    yield f"# {number}{question.ask}"
+    yield f"# {number}{question.ask}{_left_out(question)}"
     if question.why:
         yield f"#   {question.why}"
     if question.choices:

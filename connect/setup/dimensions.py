@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from connect.config.names import MANDATORY_DIMENSIONS, OBJECT_TYPES
 from connect.errors import Permanent, Poison
 from connect.registers.accounts import REQUIRES
@@ -15,6 +17,7 @@ from connect.sage.client import SageClient
 from connect.sage.query import Query
 from connect.setup.questions import Answers
 
+EXAMPLES: Final = 3  # accounts that are named
 LINE: Final = "accounts-payable/bill-line"
 _OF_ENTITY: Final = ({"$ne": {"entity.id": None}},)
 
@@ -25,7 +28,7 @@ class Dimension:
 
     Attributes:
         values: how many there are; `of_entities` of them belong to one entity alone.
-        required_by: active accounts that no line may be booked on without it.
+        required_by: active accounts that no line may be booked on without it; `required_at`: the first of them.
         lines: lines of bills that have it.
     """
 
@@ -36,6 +39,7 @@ class Dimension:
     of_entities: int | None
     required_by: int | None
     lines: int | None
+    required_at: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """For --json."""
@@ -51,7 +55,7 @@ async def survey(sage: SageClient) -> list[Dimension]:
             continue  # one that Sage has added since: lookup Objects does not know it
         source, required = kind_of(name).object, REQUIRES.get(name)
         in_line = f"dimensions.{required or name}.id"
-        paths = ({"$eq": {"status": "active"}}, {"$eq": {f"requireDimensions.{required}": True}})
+        required_by, required_at = await _accounts(sage, required) if required else (0, ())
         found.append(
             Dimension(
                 name=name,
@@ -59,11 +63,22 @@ async def survey(sage: SageClient) -> list[Dimension]:
                 is_enabled=one.is_enabled,
                 values=await _count(sage, source),
                 of_entities=await _count(sage, source, _OF_ENTITY),
-                required_by=await _count(sage, facts.ACCOUNT, paths) if required else 0,
+                required_by=required_by,
+                required_at=required_at,
                 lines=await _count(sage, LINE, ({"$ne": {in_line: None}},)),
             )
         )
     return found
+
+
+async def _accounts(sage: SageClient, required: str) -> tuple[int | None, tuple[str, ...]]:
+    """How many active accounts require a dimension, and the first of them."""
+    filters = ({"$eq": {"status": "active"}}, {"$eq": {f"requireDimensions.{required}": True}})
+    try:
+        page = await sage.query(Query(facts.ACCOUNT, ("key", "id"), filters, size=EXAMPLES, include_private=True))
+    except (Permanent, Poison):
+        return None, ()
+    return page.total_count, tuple(str(orjson.loads(raw)["id"]) for _, raw in page.rows())
 
 
 async def register_levels(sage: SageClient, jobs: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -120,7 +135,8 @@ def lost_without(one: Dimension) -> str:
         return "nothing on bills, which have their vendor anyway"
     costs = []
     if one.required_by:
-        costs.append(f"invoices on the {one.required_by:,} accounts that require it are refused by Sage")
+        some = f" (such as {', '.join(one.required_at)})" if one.required_at else ""
+        costs.append(f"invoices on the {one.required_by:,} accounts that require it{some} are refused by Sage")
     if one.lines:
         costs.append(f"{one.lines:,} lines of bills had it so far, and those from Prime will not")
     if one.values:

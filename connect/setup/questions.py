@@ -766,7 +766,7 @@ QUESTIONS: Final = (
         default=lambda answers: f"env:{variable(answers, 'PRIME_SECRET')}",
         when=_rest,
     ),
-    Question(key="prime.rest_user", ask="Who is the REST user?", default=lambda answers: answers["prime.username"], when=_rest),
+    Question(key="prime.rest_user", ask="Who is the REST user?", default=lambda answers: answers["prime.username"] or "", when=_rest),
     Question(key="prime.rest_role", ask="In which role?", default="integration", when=_rest),
     Question(
         key="schedule.begin",

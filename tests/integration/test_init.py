@@ -93,6 +93,10 @@ def test_answers_become_a_first_complete_sync_with_one_command_line(folder: Path
     known = {one["name"]: one for one in document["dimensions"]}
     assert known["PROJECT"]["values"] == len(box.sage_records("projects/project"))
     assert known["TASK"]["is_enabled"] is False
+    required = [row["id"] for row in box.sage_records("general-ledger/account") if row.get("requireDimensions", {}).get("project")]
+    assert known["PROJECT"]["required_by"] > 3
+    assert len(known["PROJECT"]["required_at"]) == 3
+    assert set(known["PROJECT"]["required_at"]) <= set(required)
     assert any("Prepaid Amortization" in one for one in document["warnings"])
     page = (folder / "acme-TEST-hand-over.md").read_text()
     assert box_of(page, "Attachment folders: add `Receipts`") == "[x]"
@@ -396,6 +400,18 @@ def configured(tmp_path_factory: pytest.TempPathFactory, box: Sandbox) -> str:
 def tested(tmp_path: Path, configured: str) -> Path:
     (tmp_path / "connect.toml").write_text(configured)
     return tmp_path
+
+
+def test_config_check_ends_each_message_in_who_mends_it(tested: Path) -> None:
+    (tested / "connect.toml").write_text((tested / "connect.toml").read_text().replace("sage_slots = 6", "sage_slots = 0"))
+    said = connect(tested, "config", "check", secrets=False, expect=2).stderr.splitlines()
+    assert said[-1] == "4 problems"
+    assert {line.rpartition("(")[2] for line in said[:-1] if "where Connect runs" in line} == {"to be done by: operator)"}
+    assert [line.endswith("from 1 to 100; input should be greater than or equal to 1 (to be done by: consultant)") for line in said].count(
+        True
+    ) == 1
+    document = orjson.loads(connect(tested, "config", "check", "--json", secrets=False, expect=2).stdout)
+    assert sorted(document["owners"]) == ["consultant", "operator", "operator", "operator"]
 
 
 def test_promote_copies_all_but_what_lets_one_in(tested: Path) -> None:

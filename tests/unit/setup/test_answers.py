@@ -12,7 +12,7 @@ from connect.config import ConfigProblems
 from connect.config.models import Credentials, GeneralSettings
 from connect.setup.answers import chosen, form, parse, read
 from connect.setup.limits import limits
-from connect.setup.questions import BY_KEY, ORDER, QUESTIONS, TITLES
+from connect.setup.questions import BY_KEY, ORDER, QUESTIONS, TITLES, Question
 from connect.setup.tables import GUIDE, tables
 from tests.answers import GOOD
 
@@ -113,6 +113,14 @@ def test_the_form_has_every_question_and_says_what_is_missing_when_it_is_left_em
         assert question.ask in text
         assert re.search(rf"^(# )?{re.escape(question.name)} = ", text, re.MULTILINE)
     assert any("customer.name: is not answered" in one for one in problems(text))
+    must = {one.partition(": ")[2].partition(": ")[0] for one in problems(text)} - {"companies.1", "sage.client_id"}
+    assert must == {question.key for question in QUESTIONS if "(must be answered)" in _line_of(text, question)} - {
+        "documents.bank_accounts"
+    }
+
+
+def _line_of(text: str, question: Question) -> str:
+    return next(line for line in text.splitlines() if question.ask in line)
 
 
 def test_answers_written_as_a_form_are_read_back_the_same():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from connect.config.names import MANDATORY_DIMENSIONS
 from connect.registers import REGISTERS
 from connect.setup.dimensions import _SOURCES, Dimension, doubts, lost_without, propose, propose_levels
@@ -44,6 +46,8 @@ def test_what_is_lost_is_told_in_numbers():
     assert "3 accounts that require it are refused" in words
     assert "40 lines" in words
     assert "60 values" in words
+    named = replace(dimension("PROJECT", required=5), required_at=("6000", "6010", "6020"))
+    assert "the 5 accounts that require it (such as 6000, 6010, 6020) are refused by Sage" in lost_without(named)
     assert lost_without(dimension("TASK", enabled=False)).startswith("nothing")
 
 
