@@ -15,6 +15,7 @@ from connect.config.load import parse_config
 from connect.doctor import Result
 from connect.doctor.check import Owner
 from connect.registers import REGISTERS
+from connect.sandbox.data.chart import SOLUTIONS
 from tests.world import REGISTER_JOBS, SECRETS, Sandbox, config_text
 from workers.cli_doctor import document_of, examine, show, systems_of
 from workers.settings import open_tools
@@ -65,6 +66,7 @@ def _sage(name: str, mode: str, record: dict[str, Any]) -> tuple[tuple[str, dict
     return (("/_sandbox/sage/load", {"object": name, "mode": mode, "records": [record]}),)
 
 
+TAX_SOLUTIONS = [{"key": str(n), "id": name, "status": "active"} for n, (name, *_) in enumerate(SOLUTIONS, 2)]
 BROKEN = {
     # Redis
     "Redis is not there": Broken(check="redis.reach", says="does not", owner="operator", edits=(("unix://", "unix:///nowhere"),)),
@@ -261,6 +263,14 @@ BROKEN = {
     ),
     "a single currency": Broken(
         check="sage.currencies", says="a single currency", owner="customer", sage={"multi_currency": False}, stops="GetCurrencies (100)"
+    ),
+    "no tax solution": Broken(
+        check="sage.taxes",
+        says="no tax solution",
+        owner="customer",
+        calls=tuple(one for record in TAX_SOLUTIONS for one in _sage("tax/tax-solution", "delete", {"key": record["key"]})),
+        mends=tuple(one for record in TAX_SOLUTIONS for one in _sage("tax/tax-solution", "insert", record)),
+        stops="GetVatCodes (100)",
     ),
     "bills wait for approval": Broken(
         check="sage.approvals",
