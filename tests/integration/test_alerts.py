@@ -32,6 +32,7 @@ from connect.state.audit import Audit
 from connect.state.embedded import attached
 from connect.state.notices import Channel, Notices
 from connect.state.receipts import Receipts
+from connect.state.reports import Reports, Summary
 from workers.console.app import build_app
 from workers.console.security import Listening
 from workers.jobs import ConnectionTools, Tools, WriteJob, enqueue
@@ -220,6 +221,8 @@ class Trouble:
         await self.redis.zadd(f"connect:{good.connection.sid}:awaiting:100:ExportInvoices", {"1-9": now.timestamp() - 7 * 3600})
         await good.pauses.hold("job:GetAssets", reason="stocktaking", by="ann")
         await Notices(self.redis).put_channel("chat", Channel(failing_since=now, why="it answers 404"))
+        differs = Summary(made_at=(now - timedelta(days=1)).isoformat(), by={"missing": 2}, waits=1)
+        await Reports(self.redis, good.connection.sid).keep(differs, b"{}")
         audit = Audit(self.redis, good.connection.sid)
         await audit.add("hold", "GetAssets", by="ann")
         stream = f"connect:{good.connection.sid}:audit"
