@@ -354,6 +354,37 @@ def test_a_new_user_goes_from_the_first_question_to_a_first_sync(tmp_path: Path,
     assert (again / "connect.toml").read_text() == files["connect.toml"]
 
 
+def test_production_under_a_test_is_pointed_out_while_it_is_typed(tmp_path: Path) -> None:
+    child = pexpect.spawn(sys.executable, ["-m", "workers.cli", "init", "--no-test"], cwd=str(tmp_path), encoding="utf-8", timeout=30)
+    for question, text in (
+        *(("full legal name?", "Acme Production Ltd"), ("IT and Sage?", "Ann"), ("e-mail", ""), ("telephone", ""), ("second one", "")),
+        *(("work?", ""), ("time zone?", ""), ("first company?", "100"), ("full name?", "Acme"), ("country", "US"), ("entity in Sage", "")),
+        *(
+            ("next company?", ""),
+            ("be called? [acme-TEST]", ""),
+            ("Redis?", ""),
+            ("of its own?", ""),
+            ("current copy", "y"),
+            ("licence", "y"),
+        ),
+        ("web service user", "rillion@acme-prod"),
+    ):
+        child.expect_exact(question)
+        assert "look again" not in (child.before or ""), "a customer's name is no address"
+        child.sendline(text)
+    child.expect_exact("look again: rillion@acme-prod looks like production, and acme-TEST is a test")
+    child.expect_exact("client id of the integration")
+    child.sendline("55524a851771f75b6640.app.sage.com")
+    child.expect_exact("look again: that is the client id for production, whose use is billed, and acme-TEST is a test")
+    child.expect_exact("secret kept?")
+    child.sendline("env:ACME_PROD_SAGE_SECRET")
+    child.expect_exact("look again: env:ACME_PROD_SAGE_SECRET looks like production")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_leaving_in_the_middle_writes_nothing(tmp_path: Path) -> None:
     child = pexpect.spawn(sys.executable, ["-m", "workers.cli", "init"], cwd=str(tmp_path), encoding="utf-8", timeout=30)
     child.expect_exact("full legal name?")
