@@ -38,6 +38,7 @@ from connect.sage.query import Query
 from connect.state.audit import Audit
 from connect.state.receipts import keys as receipt_keys
 from connect.state.reports import Reports
+from connect.state.usage import Usage
 from workers import acts, planning, posters, producers, session
 from workers.applying import check_settings
 from workers.documents import JOURNAL_KINDS, tools_of
@@ -143,13 +144,14 @@ async def _moved(one: ConnectionTools, jobs: Collection[str], since: datetime) -
 
 @asynccontextmanager
 async def _behind(one: ConnectionTools) -> AsyncIterator[ConnectionTools]:
-    """The connection with clients that stand behind all others for Sage's slots."""
-    slots = one.slots.in_background()
+    """The connection with clients that stand behind all others for Sage's slots, and whose calls are counted by themselves."""
+    connection, slots = one.connection, one.slots.in_background()
+    usage = Usage(one.redis, connection.sage_company, connection.sid, clock=one.usage.clock, purpose=("", "reconcile"))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), read_bufsize=READ_BUFFER_BYTES) as aio:
-        sage = SageClient(Http(aio), one.tokens, slots, one.usage, sage_access(one.connection))
-        mine = replace(one, slots=slots, sage=sage)
+        sage = SageClient(Http(aio), one.tokens, slots, usage, sage_access(connection))
+        mine = replace(one, slots=slots, usage=usage, sage=sage)
         if one.documents is not None:
-            mine = replace(mine, documents=document_tools(one, one.connection, sage, one.documents.prime, one.documents.pay))
+            mine = replace(mine, documents=document_tools(one, connection, sage, one.documents.prime, one.documents.pay))
         yield mine
 
 

@@ -47,13 +47,18 @@ def _now() -> datetime:
 
 
 class Usage:
-    """Counts locally, adds to Redis every few calls and when asked to `flush`. `clock` says which day a call belongs to."""
+    """Counts locally, adds to Redis every few calls and when asked to `flush`. `clock` says which day a call belongs to; `purpose`: what
+    all calls are for, whatever PURPOSE says.
+    """
 
-    def __init__(self, redis: Redis, company: str, sid: str, *, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self, redis: Redis, company: str, sid: str, *, clock: Callable[[], datetime] = _now, purpose: tuple[str, str] | None = None
+    ) -> None:
         self._redis = redis
         self._prefix = f"connect:sage:{company}:usage:"
         self._own = f"connect:{sid}:usage:"
         self.clock = clock
+        self._purpose = purpose
         self._pending: Counter[tuple[str, What, str, str, str, str]] = Counter()  # month, what, company, job, operation, day
         self._first_at: datetime | None = None
         self._calls = 0  # since the last flush
@@ -70,7 +75,7 @@ class Usage:
 
     def _count(self, operation: str, **numbers: int) -> None:
         at = self.clock().astimezone(UTC)
-        company, job = PURPOSE.get()
+        company, job = self._purpose or PURPOSE.get()
         for what in WHAT:
             if numbers.get(what):
                 self._pending[f"{at:%Y%m}", what, company, job, operation, f"{at:%d}"] += numbers[what]

@@ -278,6 +278,10 @@ async def test_over_soap_rows_are_compared_with_what_was_last_sent(box: Sandbox,
         report = await look(tools, config, valkey)
         assert [(one.number, one.what, one.detail) for one in report.drifts] == [(changed["id"], "different", "not as it was last sent")]
         assert any("cannot be read over SOAP" in note for note in report.notes)
+        (one,) = tools.connections.values()
+        counted = await one.redis.hgetall(f"connect:{one.connection.sid}:usage:{tools.clock():%Y%m}")
+        mine = sum(int(number) for what, number in counted.items() if what.startswith(b"calls\n\nreconcile\n"))
+        assert mine == report.sage_calls > 0, "`connect usage` tells what it has cost, and not as the register's"
         await mend(tools, valkey, report)
         assert told(await look(tools, config, valkey)) == {}, "what was done in Prime by hand cannot be seen"
         assert "Other" in {row["Name"] for row in box.prime_records("Object")}
@@ -629,6 +633,14 @@ def test_the_command_says_what_differs_by_its_exit_code_and_repairs_what_it_may(
     assert "1 of them the next runs mend by themselves." in shown
     assert "amount 125.00, is 1.00" in shown
     assert "amount 125.00, is 1.00" in (tmp_path / "report.html").read_text()
+    connect.run("reconcile", "--out", "friday.plan", expect=(3,))
+    assert (tmp_path / "friday.plan").stat().st_mode & 0o077 == 0
+    connect.run("reconcile", "--repair", "--out", "other.plan", expect=(2,))
+    document = connect.json("apply", "friday.plan", "--as", "ann")
+    assert ([one["number"] for one in document["repaired"]], document["left"], document["left_alone"]) == (["1-2"], [], [])
+    (left,) = connect.json("apply", "friday.plan", "--as", "ann", expect=(3,))["left_alone"]
+    assert (left["number"], left["why"]) == ("1-2", "is not listed any more")
+    approved.load(box, approved.invoice(2), images=0)
     document = connect.json("reconcile", "--repair", "--as", "ann", expect=(3,))
     assert [one["number"] for one in document["repaired"]] == ["1-2"]
     assert [(one["number"], one["said"].partition(":")[0]) for one in document["left"]] == [("1-1", "in Sage")]
