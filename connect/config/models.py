@@ -96,10 +96,20 @@ def _timezone(value: str) -> str:
     return value
 
 
+def _cron(value: str) -> str:
+    try:
+        Cron.parse(value)
+    except ValueError as error:
+        words = 'write minute, hour, day, month and day of the week, such as "0 * * * *"'
+        raise ValueError(f"{error}; {words}") from None
+    return value
+
+
 Text = Annotated[str, BeforeValidator(_text), AfterValidator(_not_blank)]
 Url = Annotated[Text, AfterValidator(_url)]
 ServiceUrl = Annotated[Url, AfterValidator(_service_url)]
 TimeZone = Annotated[str, AfterValidator(_timezone)]
+CronText = Annotated[str, AfterValidator(_cron)]
 
 
 class _Model(BaseModel):
@@ -323,7 +333,7 @@ class Job(_Model):
         default="", description="the id of a Sage entity, or empty for the top level"
     )
     active: bool = Field(default=True, description="true or false")
-    cron: str | None = Field(default=None, description='a cron expression such as "0 * * * *"')
+    cron: CronText | None = Field(default=None, description='a cron expression such as "0 * * * *"')
     every: str | None = Field(default=None, description='a time such as "15m", "2h" or "1d"')
     offset_minutes: int = Field(default=0, ge=0, lt=1440, description="minutes from 0 to 1439 by which `every` starts later")
     timezone: str = Field(default="UTC", exclude=True, description="set by the connection")
@@ -334,17 +344,6 @@ class Job(_Model):
         known: Sequence[str] = (info.context or {}).get("jobs", JOBS)
         if value not in known:
             raise ValueError(f"is no job{nearest(value, known)} expected one of {', '.join(known)}")
-        return value
-
-    @field_validator("cron")
-    @classmethod
-    def _cron(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                Cron.parse(value)
-            except ValueError as error:
-                words = 'write minute, hour, day, month and day of the week, such as "0 * * * *"'
-                raise ValueError(f"{error}; {words}") from None
         return value
 
     @field_validator("every")
@@ -468,7 +467,7 @@ class Connection(_Model):
     receipt_after_minutes: int = Field(
         default=60, ge=1, le=10_080, description="minutes after which a document without its receipt is shown, from 1 to 10080 (a week)"
     )
-    reconcile: str | None = Field(
+    reconcile: CronText | None = Field(
         default=None,
         description='a cron expression such as "0 5 * * 6" (Saturdays at 5): when Sage, Prime and the journal are compared',
     )
@@ -486,17 +485,6 @@ class Connection(_Model):
             assert info.field_name is not None
             expected = cls.model_fields[info.field_name].description
             raise ValueError(f'is missing, and register_transport = "rest" needs it: {expected} (or write register_transport = "soap")')
-        return value
-
-    @field_validator("reconcile")
-    @classmethod
-    def _reconcile(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                Cron.parse(value)
-            except ValueError as error:
-                words = 'write minute, hour, day, month and day of the week, such as "0 * * * *"'
-                raise ValueError(f"{error}; {words}") from None
         return value
 
     @field_validator("jobs")
