@@ -81,7 +81,10 @@ async def _made(config: Path, name: str, sid: str) -> str:
     """Run the command until its end. Returns why it failed, "" when it did not. Cancelled: the command ends first."""
     folder = Path(tempfile.gettempdir()) / f"connect-reconcile-{sid}"
     shutil.rmtree(folder, ignore_errors=True)  # of one that was killed here
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)  # new, so ours: the temporary folder is everybody's
+    except OSError as error:
+        return f"the folder {folder} cannot be made: {error.strerror}; whoever owns it or what stands in its way must remove it"
     process = None
     try:
         async with asyncio.timeout(LONGEST_S):

@@ -743,7 +743,10 @@ class Runs:
         return bool(answer == 2)
 
     async def leave(self, chunk: Chunk, withheld: Collection[int]) -> None:
-        """Rows of the chunk (positions in it) that are left alone, not being as planned: what was known of them stays. Safe to repeat."""
+        """Rows of the chunk (positions in it) that are left alone, not being as planned: what was known of them stays.
+
+        Repeated, it changes nothing but the counter, which may then be too high: 0 always means that nothing was left.
+        """
         base = self._part(chunk.run, chunk.part)
         await self.set_part(chunk.run, chunk.part, left=1)
         await self.count(chunk.run, left=len(withheld))

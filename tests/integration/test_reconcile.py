@@ -602,6 +602,12 @@ async def test_a_worker_that_stops_takes_the_report_with_it_and_one_that_cannot_
         (told_of,) = [reason for reason in found if reason.kind == "reconcile"]
         assert told_of.text.startswith("Sage, Prime and the journal could not be compared: ")
         assert str(file) in told_of.text
+        others = tmp_path / "others"
+        others.mkdir()
+        (tmp_path / f"connect-reconcile-{job.sid}").symlink_to(others)
+        await reports.reconcile(ctx, job)
+        assert "whoever owns it" in (await glimpses(one.redis, [job.sid]))[0].error
+        assert list(others.iterdir()) == []
 
 
 async def test_what_could_not_be_compared_is_no_agreement(box: Sandbox, valkey: str) -> None:
