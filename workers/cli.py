@@ -328,7 +328,7 @@ def status(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> N
         from workers.reloading import configuration
 
         async with tools_of_config(load(config)) as tools:
-            return {**await overview.status(tools), "configuration": await configuration(tools)}
+            return {**(await overview.status(tools)).model_dump(mode="json"), "configuration": await configuration(tools)}
 
     document = waited(ask())
     screen.result(document, lambda: _show_status(document))

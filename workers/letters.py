@@ -15,7 +15,8 @@ from connect.documents.invoice import Invoice
 from connect.errors import ConfigError
 from connect.ledger import DocumentId
 from connect.state.audit import Audit
-from connect.state.dead_letters import STATES, DeadLetter, Edit, find_among, owners_of
+from connect.state.dead_letters import DeadLetter, Edit, owners_of
+from connect.state.letter_search import STATES, find_among
 from connect.state.runs import RunRecord
 from connect.state.seen import Seen, coverage, totals
 from connect.state.story import Story, Traced, known_among

@@ -163,7 +163,8 @@ async def measure(tools: Tools) -> Numbers:
 async def _look(tools: Tools, numbers: Numbers) -> None:
     connections = list(tools.connections.values())
     queues = await look(tools.redis)
-    seen = await glances(tools.redis, [one.connection for one in connections], [one.tokens.key for one in connections], queues.now_ms)
+    tokens = [one.tokens.key for one in connections]
+    seen = await glances(tools.redis, [one.connection for one in connections], tokens, queues.now_ms, tools.clock())
     now = datetime.fromtimestamp(queues.now_ms / 1000, UTC)
     await _put_queues(tools.redis, connections, queues, numbers)
     for one, glance in zip(connections, seen, strict=True):
@@ -207,6 +208,7 @@ def _put_glance(connection: Connection, glance: Glance, now: datetime, numbers: 
     for stage in (FETCH, WRITE, POST):
         numbers.put("connect_paused", (name, stage), int(stage in glance.pauses))
     numbers.put("connect_held_by_person", (name,), len(glance.holds))
+    _put_report(name, glance.report.summary, now, numbers)
     for company, letters in glance.letters.items():
         for owner in OWNERS:
             numbers.put("connect_dead_letters_open", (name, company, owner), letters.get(owner, 0))
@@ -269,7 +271,7 @@ async def _put_connections(redis: Redis, connections: Sequence[ConnectionTools],
     for company in sages:
         _put_sage(company, [next(answers) for _ in range(4)], numbers)
     for one in connections:
-        _put_connection(one.connection, answers, now_ms, numbers)
+        _put_connection(one.connection, answers, numbers)
 
 
 def _ask_sage(pipe: Any, one: ConnectionTools, now_ms: float) -> None:
@@ -301,14 +303,13 @@ def _ask_connection(pipe: Any, one: ConnectionTools) -> None:
     pipe.zintercard(2, payments)
     pipe.zintercard(3, [*payments, prefix + "dl:approved"])
     Audit.ask_newest(pipe, one.connection.sid)
-    reports.ask(pipe, one.connection.sid)
     for job in one.connection.jobs:
         pipe.hgetall(f"{prefix}rows:{job.company}:{job.job}")
 
 
-def _put_connection(connection: Connection, answers: Iterator[Any], now_ms: float, numbers: Numbers) -> None:
+def _put_connection(connection: Connection, answers: Iterator[Any], numbers: Numbers) -> None:
     name = connection.name
-    asked, errors, ended, payments, approved, newest, report = (next(answers) for _ in range(7))
+    asked, errors, ended, payments, approved, newest = (next(answers) for _ in range(6))
     for outcome in ("issued", "refused"):
         numbers.put("connect_token_requests_total", (name, outcome), _number(asked, outcome))
     for outcome in ("known", "unknown"):
@@ -317,7 +318,6 @@ def _put_connection(connection: Connection, answers: Iterator[Any], now_ms: floa
     entries, is_intact = Audit.newest(newest)
     numbers.put("connect_audit_entries", (name,), entries)
     numbers.put("connect_audit_intact", (name,), int(is_intact))
-    _put_report(name, reports.glimpse(report).summary, now_ms, numbers)
     for job in connection.jobs:
         rows, labels, what = next(answers), (name, job.company, job.job), f"{job.company}:{job.job}"
         for outcome in ROWS:
@@ -332,11 +332,11 @@ def _needs_approval(connection: Connection) -> bool:
     return any(connection.settings(company).payment_approval for company in connection.companies)
 
 
-def _put_report(name: str, summary: reports.Summary | None, now_ms: float, numbers: Numbers) -> None:
+def _put_report(name: str, summary: reports.Summary | None, now: datetime, numbers: Numbers) -> None:
     """Every kind from the first report on, so that a chart goes back to 0."""
     if summary is None:
         return
-    numbers.put("connect_reconcile_age_seconds", (name,), max(0.0, now_ms / 1000 - datetime.fromisoformat(summary.made_at).timestamp()))
+    numbers.put("connect_reconcile_age_seconds", (name,), max(0.0, (now - datetime.fromisoformat(summary.made_at)).total_seconds()))
     for what in reports.WHATS:
         numbers.put("connect_reconcile_drifts", (name, what), summary.by.get(what, 0))
     numbers.put("connect_reconcile_drifts", (name, "waits"), summary.waits)

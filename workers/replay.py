@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from connect.errors import ConfigError, Permanent
-from connect.state.dead_letters import FILTERS, DeadLetter, holding, owners_of
+from connect.state.dead_letters import DeadLetter, holding, owners_of
+from connect.state.letter_search import FILTERS
 from connect.state.pauses import hold_on
 from workers.documents import BATCH
 from workers.jobs import FETCH, WRITE, ConnectionTools, PostJob, Tools, enqueue

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 from connect import metering
-from connect.config import Job
+from connect.config import Connection, Job
 from connect.config.names import DOCUMENT_JOBS
 from connect.errors import ConfigError
-from connect.state.usage import WHAT, Counted
+from connect.state.histories import calls_among
+from connect.state.usage import WHAT, Counted, counted_among
 from workers import acts
-from workers.jobs import ConnectionTools, Tools
+from workers.jobs import Tools
 from workers.overview.model import chosen_of
 
 COMMANDS: Final = "(commands)"  # the console, doctor, plan: what no job asks for
-RUNS: Final = 10_000
+RUNS: Final = 30  # of a job, the newest: what one costs
 
 
 async def usage(tools: Tools, *, month: str = "", connection: str | None = None, schedules: Sequence[str] = ()) -> dict[str, Any]:
@@ -31,7 +32,21 @@ async def usage(tools: Tools, *, month: str = "", connection: str | None = None,
     acts.check_names(tools, connection, None, None)
     for job in other:
         acts.check_names(tools, connection, None, job)
-    found = [await _connection(one, first, now, other) for one in chosen_of(tools, connection)]
+    chosen = chosen_of(tools, connection)
+    for one in chosen:
+        await one.usage.flush()
+    sids = [one.connection.sid for one in chosen]
+    month, before = f"{first:%Y%m}", f"{first - timedelta(days=1):%Y%m}"
+    counted = await counted_among(tools.redis, sids, [month, before])
+    begun = datetime.combine(metering.next_month(first), time(), UTC)
+    metered = {one.connection.sid: [job for job in one.connection.jobs if _is_metered(job, other)] for one in chosen}
+    wanted = [(sid, job.company, job.job) for sid, jobs in metered.items() for job in jobs]
+    costs = await calls_among(tools.redis, wanted, begun, RUNS)
+    found = [
+        _connection(one.connection, since, months[month], months[before], first, now)
+        | {"schedules": [_saving(job, costs[one.connection.sid, job.company, job.job], now, other) for job in metered[one.connection.sid]]}
+        for one, (since, months) in zip(chosen, counted, strict=True)
+    ]
     return {"month": f"{first:%Y-%m}", "at": now.isoformat(timespec="seconds"), "connections": found}
 
 
@@ -51,11 +66,15 @@ def _schedule(text: str) -> tuple[str, str]:
     return job.strip(), timing.strip()
 
 
-async def _connection(one: ConnectionTools, first: date, now: datetime, other: Mapping[str, str]) -> dict[str, Any]:
-    connection = one.connection
-    counted = await one.usage.counted(f"{first:%Y%m}")
-    earlier = await one.usage.counted(f"{first - timedelta(days=1):%Y%m}")
-    since = await one.usage.since()
+def _connection(
+    connection: Connection,
+    since: datetime | None,
+    counted: Sequence[Counted],
+    earlier: Sequence[Counted],
+    first: date,
+    now: datetime,
+) -> dict[str, Any]:
+    """`counted`, `earlier`: this month and the one before."""
     numbers: dict[str, int] = {what: sum(each.number for each in counted if each.what == what) for what in WHAT}
     jobs, ahead = _jobs(counted, earlier, first, now, since)
     budget, spent = connection.transactions_month_budget, numbers["transactions"]
@@ -85,7 +104,6 @@ async def _connection(one: ConnectionTools, first: date, now: datetime, other: M
             }
             for (company, job, operation, day), values in sorted(_cells(counted).items())
         ],
-        "schedules": [row for job in connection.jobs if (row := await _saving(one, job, first, now, other)) is not None],
     }
 
 
@@ -130,15 +148,15 @@ def _jobs(
     return sorted(found, key=lambda row: -row["transactions"]), total if is_known else None
 
 
-async def _saving(one: ConnectionTools, job: Job, first: date, now: datetime, other: Mapping[str, str]) -> dict[str, Any] | None:
-    """What the schedule of a register's job costs, and what another would; documents cost by the document, whenever they are asked for."""
-    if job.job in DOCUMENT_JOBS or not job.active or not (job.is_scheduled or job.job in other):
-        return None
-    runs = await one.runs.history(company=job.company, job=job.job, limit=RUNS)
-    begun = metering.next_month(first)
-    calls = metering.usual_calls(run.calls for run in runs if run.started_at.date() < begun and run.mode != "deferred")
+def _is_metered(job: Job, other: Mapping[str, str]) -> bool:
+    """Documents cost by the document, whenever they are asked for."""
+    return job.job not in DOCUMENT_JOBS and job.active and (job.is_scheduled or job.job in other)
+
+
+def _saving(job: Job, calls: Sequence[int], now: datetime, other: Mapping[str, str]) -> dict[str, Any]:
+    """What the schedule of a register's job costs, and what another would. `calls`: of its newest runs."""
     try:
-        found = metering.saving(job, calls, now, other.get(job.job, ""))
+        found = metering.saving(job, metering.usual_calls(calls), now, other.get(job.job, ""))
     except ValueError:
         text = f"--if {job.job}={other[job.job]}: expected a time such as 4h, or a cron expression such as '0 5 * * *'"
         raise ConfigError(text, code="schedule") from None

@@ -19,7 +19,6 @@ The id comes from what the letter is about, so the same row refused again is the
 from __future__ import annotations
 
 import hashlib
-import heapq
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -32,35 +31,16 @@ from redis.asyncio import Redis
 from connect.catalogue import catalogue
 from connect.errors import ConnectError, Poison
 from connect.ledger import Owner
+from connect.state.letter_search import STATES, WAITING, Group, checked, find_among, groups_among, ids_among
 from connect.state.seal import Seal
 from connect.state.seen import Seen
 
 State = Literal["open", "replaying", "resolved", "discarded"]
-STATES: Final = ("open", "replaying", "resolved", "discarded")
-INDEXED: Final = ("error", "owner", "company", "job", "kind", "number", "group")
-SOUGHT: Final = ("supplier", "text", "id")
-ALIASES: Final = {"code": "error"}
-FILTERS: Final = tuple(sorted((*INDEXED, *SOUGHT, *ALIASES, "state")))
 KEPT: Final = timedelta(days=400)
 HISTORY: Final = 50
 APPROVAL: Final = "approval"
 WHOM: Final = (*get_args(Owner), APPROVAL)
 
-# Those of some ids that are in all keys from `first` on.
-_WITHIN: Final = """
-local function within(ids, first)
-  for k = first, #KEYS do
-    local left = {}
-    for start = 1, #ids, 1000 do
-      for at, score in ipairs(redis.call('ZMSCORE', KEYS[k], unpack(ids, start, math.min(start + 999, #ids)))) do
-        if score then left[#left + 1] = ids[start + at - 1] end
-      end
-    end
-    ids = left
-  end
-  return ids
-end
-"""
 # A line: id, supplier, text, id, with tabs between; small letters. Few large values are read many times as fast as many small ones.
 # KEYS: lines. ARGV: id, its line or "" for none, …
 _LINES: Final = """
@@ -74,118 +54,7 @@ for i = 1, #ARGV, 2 do
   if lines == '' then redis.call('HDEL', KEYS[1], bucket) else redis.call('HSET', KEYS[1], bucket, lines) end
 end
 """
-# KEYS: lines; so many letters (zset) by state as ARGV[1] says; then indexes that they must be in as well. ARGV: then how many ids are
-# wanted of each state, what is sought in the supplier, in the text, in the id; "" for nothing.
-# Returns of each state {how many, {the newest ids and their times}}.
-_SEEK: Final = (
-    _WITHIN
-    + """
-local states, most, supplier, text, part = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
-local find, sub, found, answer = string.find, string.sub, {}, {}
-local needle = text ~= '' and text or supplier ~= '' and supplier or part
-for _, lines in ipairs(redis.call('HVALS', KEYS[1])) do
-  local from = 1
-  local at = find(lines, needle, from, true)
-  while at do
-    local stop = find(lines, '\\n', at, true)
-    local id = sub(lines, stop - 12, stop - 1)
-    local start = find(lines, id .. '\\t', from, true)
-    local cut = find(lines, '\\t', start + 13, true)
-    local here = part == '' or find(id, part, 1, true)
-    if here and supplier ~= '' then
-      local place = find(lines, supplier, start + 13, true)
-      here = place and place < cut
-    end
-    if here and text ~= '' then
-      local place = at > cut and at or find(lines, text, cut + 1, true)
-      here = place and place < stop - 13
-    end
-    if here then found[id] = true end
-    from = stop + 1
-    at = find(lines, needle, from, true)
-  end
-end
-for i = 2, states + 1 do
-  local ids, newest = {}, {}
-  for _, id in ipairs(redis.call('ZREVRANGE', KEYS[i], 0, -1)) do if found[id] then ids[#ids + 1] = id end end
-  ids = within(ids, states + 2)
-  local last = math.min(#ids, most)
-  for start = 1, last, 1000 do
-    for place, score in ipairs(redis.call('ZMSCORE', KEYS[i], unpack(ids, start, math.min(start + 999, last)))) do
-      newest[#newest + 1] = ids[start + place - 1]; newest[#newest + 1] = score or '0'
-    end
-  end
-  answer[#answer + 1] = {#ids, newest}
-end
-return answer
-"""
-)
-# KEYS: letters (zset), then indexes that they must be in as well. ARGV: how many ids. Returns the newest and their times.
-_NEWEST: Final = (
-    _WITHIN
-    + """
-local found, most, start = {}, tonumber(ARGV[1]), 0
-while #found < most do
-  local some = redis.call('ZREVRANGE', KEYS[1], start, start + 999)
-  for _, id in ipairs(within(some, 2)) do if #found < most then found[#found + 1] = id end end
-  if #some < 1000 then break end
-  start = start + 1000
-end
-local answer = {}
-for from = 1, #found, 1000 do
-  for at, score in ipairs(redis.call('ZMSCORE', KEYS[1], unpack(found, from, math.min(from + 999, #found)))) do
-    answer[#answer + 1] = found[from + at - 1]; answer[#answer + 1] = score or '0'
-  end
-end
-return answer
-"""
-)
-# KEYS: id -> group; so many letters (zset) by state as ARGV[1] says; then indexes that they must be in as well. ARGV: then under which name
-# the answer is kept until a letter changes ("" where it is not: counting thousands takes a while); then ids to look among, for those that
-# were sought; none for all. Returns {group, how many, its newest ids (at most 3), …}.
-_GROUP: Final = (
-    _WITHIN
-    + """
-local count, newest, answer, states, keep, total = {}, {}, {}, tonumber(ARGV[1]), KEYS[1] .. 's:counted', 0
-if ARGV[2] ~= '' then
-  local kept = redis.call('HGET', keep, ARGV[2])
-  if kept then return cmsgpack.unpack(kept) end
-end
-local function add(ids)
-  total = total + #ids
-  ids = within(ids, states + 2)
-  for start = 1, #ids, 1000 do
-    for at, group in ipairs(redis.call('HMGET', KEYS[1], unpack(ids, start, math.min(start + 999, #ids)))) do
-      local id = ids[start + at - 1]
-      if group then
-        count[group] = (count[group] or 0) + 1
-        if count[group] == 1 then newest[group] = {} end
-        if count[group] <= 3 then newest[group][count[group]] = id end
-      end
-    end
-  end
-end
-if #ARGV > 2 then
-  local ids = {}
-  for i = 3, #ARGV do ids[i - 2] = ARGV[i] end
-  add(ids)
-else
-  for i = 2, states + 1 do add(redis.call('ZREVRANGE', KEYS[i], 0, -1)) end
-end
-for group, number in pairs(count) do
-  answer[#answer + 1] = group; answer[#answer + 1] = number; answer[#answer + 1] = newest[group]
-end
-if ARGV[2] ~= '' and total > 100 then
-  redis.call('HSET', keep, ARGV[2], cmsgpack.pack(answer))
-  redis.call('EXPIRE', keep, 60)
-end
-return answer
-"""
-)
-NARROW: Final = 2000  # letters of an index that are few enough to be put together anew
-_GROUPED_AT_ONCE: Final = 5000
 _LOADED_AT_ONCE: Final = 500
-_ALL: Final = 10_000_000
 # Markers, moments, days, amounts, long numbers and Sage's request ids: of one letter each.
 _TOO_EXACT: Final = re.compile(r"RP-[A-Z2-7]{16}\S*|\d{4}-\d\d-\d\d[T ][\d:.]+\S*|-?\d[\d,]*\.\d\d\b|\b[0-9a-f]{8}-[0-9a-f-]{20,}\b")
 GROUP_TEXT_MOST: Final = 300
@@ -273,15 +142,6 @@ class DeadLetter:
             "last_at": self.last_at.isoformat(),
             "state": self.state,
         }
-
-
-class Group(NamedTuple):
-    """Letters that fail for the same reason with the same values in it; the filter `group` selects them. `facts`: see `group_facts`."""
-
-    id: str
-    letters: int
-    newest: tuple[str, ...]
-    facts: dict[str, str]
 
 
 async def holding(redis: Redis, sids: Sequence[str], states: Sequence[str] = STATES) -> list[str]:
@@ -396,7 +256,7 @@ class DeadLetters:
         return [orjson.loads(row) for row in await self._redis.lrange(f"{self._prefix}{letter_id}:history", 0, -1)]
 
     async def find(
-        self, filters: Mapping[str, str], *, states: Sequence[str] = ("open", "replaying"), offset: int = 0, limit: int = 50
+        self, filters: Mapping[str, str], *, states: Sequence[str] = WAITING, offset: int = 0, limit: int = 50
     ) -> tuple[int, list[DeadLetter]]:
         """(total, one page), newest first.
 
@@ -408,17 +268,17 @@ class DeadLetters:
 
     async def every(self, filters: Mapping[str, str], *, states: Sequence[str] = ("open",)) -> list[DeadLetter]:
         """All that match, newest first, without payloads: as they were at one moment, less those that have left these states since."""
-        _, ids = await _found(self._redis, [self], filters, states, 0, _ALL)
+        ids = await ids_among(self._redis, [self], filters, states)
         letters: list[DeadLetter] = []
         script = self._redis.register_script(_LOAD_BARE)
         for start in range(0, len(ids), _LOADED_AT_ONCE):
             some = [letter_id for _, letter_id in ids[start : start + _LOADED_AT_ONCE]]
             rows = await script(args=[self._prefix, *some])
             found = ({name: value for name, value in zip(_BARE, row, strict=True) if value is not None} for row in rows)
-            letters += [_letter(row | {b"payload": b""}) for row in found if row.get(b"state", b"").decode() in _checked(filters, states)]
+            letters += [_letter(row | {b"payload": b""}) for row in found if row.get(b"state", b"").decode() in checked(filters, states)]
         return letters
 
-    async def groups(self, filters: Mapping[str, str], *, states: Sequence[str] = ("open", "replaying")) -> list[Group]:
+    async def groups(self, filters: Mapping[str, str], *, states: Sequence[str] = WAITING) -> list[Group]:
         """The letters that match, by what is wrong with them; the largest group first. Filters and errors as `find`."""
         _, _, found = await groups_among(self._redis, [self], filters, states=states)
         return [group for _, group in found]
@@ -683,190 +543,6 @@ class DeadLetters:
 
     def _keys(self, company: str, job: str, part: str) -> str:
         return f"{self._prefix}keys:{company}:{job}:{part}"
-
-
-# -- looking for letters of many connections ---------------------------------------------------------------------------
-
-
-class _Plan(NamedTuple):
-    """Where letters of one connection are looked for. `place`: which connection; `sources`: letters by state, each by last time; `by`:
-    indexes that they must be in as well.
-    """
-
-    place: int
-    prefix: str
-    sources: list[str]
-    by: list[str]
-
-
-async def find_among(
-    redis: Redis,
-    stores: Sequence[DeadLetters],
-    filters: Mapping[str, str],
-    *,
-    states: Sequence[str] = ("open", "replaying"),
-    offset: int = 0,
-    limit: int = 50,
-) -> tuple[int, list[tuple[int, DeadLetter]]]:
-    """As `DeadLetters.find`, among several connections together: (total, one page of (place among them, letter)).
-
-    All are asked at once: it costs as many round trips as for one.
-    """
-    total, ids = await _found(redis, stores, filters, states, offset, limit)
-    async with redis.pipeline(transaction=False) as pipe:
-        for place, letter_id in ids:
-            pipe.hgetall(f"{stores[place].prefix}{letter_id}")
-        rows = await pipe.execute()
-    return total, [(place, stores[place].read(letter_id, row)) for (place, letter_id), row in zip(ids, rows, strict=True) if row]
-
-
-async def _found(
-    redis: Redis, stores: Sequence[DeadLetters], filters: Mapping[str, str], states: Sequence[str], offset: int, limit: int
-) -> tuple[int, list[tuple[int, str]]]:
-    """(total, one page of (place among the stores, id))."""
-    plans, sought = await _plans(redis, stores, filters, _checked(filters, states))
-    if any(sought):
-        total, ids = await _sought(redis, plans, sought, offset + limit)
-        return total, ids[offset:]
-    return await _newest(redis, plans, offset, limit)
-
-
-async def groups_among(
-    redis: Redis,
-    stores: Sequence[DeadLetters],
-    filters: Mapping[str, str],
-    *,
-    states: Sequence[str] = ("open", "replaying"),
-    offset: int = 0,
-    limit: int | None = None,
-) -> tuple[int, int, list[tuple[int, Group]]]:
-    """As `DeadLetters.groups`, of several connections together: (letters, groups, a page of (place among them, group))."""
-    plans, sought = await _plans(redis, stores, filters, _checked(filters, states))
-    asked: list[tuple[_Plan, list[str]]] = [(plan, []) for plan in plans]
-    if any(sought):
-        found_ids: dict[int, list[str]] = {}
-        for place, letter_id in (await _sought(redis, plans, sought, _ALL))[1]:
-            found_ids.setdefault(place, []).append(letter_id)
-        asked = [
-            (plan, ids[start : start + _GROUPED_AT_ONCE])
-            for plan in plans
-            if (ids := found_ids.get(plan.place, []))
-            for start in range(0, len(ids), _GROUPED_AT_ONCE)
-        ]
-    script = redis.register_script(_GROUP)
-    async with redis.pipeline(transaction=False) as pipe:
-        for plan, some in asked:
-            states_alone = [source.partition(":dl:state:")[2] for source in plan.sources] if not some and not plan.by else [""]
-            keys = [f"{plan.prefix}group", *plan.sources, *(() if some else plan.by)]
-            await script(keys=keys, args=[len(plan.sources), "|".join(states_alone) if all(states_alone) else "", *some], client=pipe)
-        answers = await pipe.execute()
-    found: dict[tuple[bytes, int], tuple[int, list[bytes]]] = {}
-    for (plan, _), answer in zip(asked, answers, strict=True):
-        for name, number, newest in zip(answer[::3], answer[1::3], answer[2::3], strict=True):
-            before, known = found.get((name, plan.place), (0, []))
-            found[name, plan.place] = before + int(number), [*known, *newest][:3]
-    most = len(found) if limit is None else offset + limit
-    page = heapq.nsmallest(most, ((-number, name, place) for (name, place), (number, _) in found.items()))[offset:]
-    async with redis.pipeline(transaction=False) as pipe:
-        for _, name, place in page:
-            pipe.hget(f"{stores[place].prefix}groups", name)
-        facts = await pipe.execute()
-    groups = []
-    for (_, name, place), raw in zip(page, facts, strict=True):
-        number, newest = found[name, place]
-        groups.append((place, Group(name.decode(), number, tuple(one.decode() for one in newest), orjson.loads(raw) if raw else {})))
-    return sum(number for number, _ in found.values()), len(found), groups
-
-
-async def _plans(
-    redis: Redis, stores: Sequence[DeadLetters], filters: Mapping[str, str], states: Sequence[str]
-) -> tuple[list[_Plan], list[str]]:
-    """(a plan for each connection that may have such letters, what is sought in their words).
-
-    Where an index is short, its letters are put together anew, and it need not be looked at any more.
-    """
-    filters = {ALIASES.get(name, name): value for name, value in filters.items()}
-    by = [f"by:{name}:{value}" for name, value in filters.items() if name in INDEXED]
-    sought = [" ".join(filters.get(name, "").casefold().split()) for name in SOUGHT]
-    named = [f"state:{state}" for state in states]
-    async with redis.pipeline(transaction=False) as pipe:
-        for store in stores:
-            for key in (*named, *by):
-                pipe.zcard(store.prefix + key)
-        counts = await pipe.execute()
-    plans, short = [], []
-    mark = hashlib.sha256("|".join(by).encode()).hexdigest()[:12]
-    for place, store in enumerate(stores):
-        mine = counts[place * len(named + by) : (place + 1) * len(named + by)]
-        sources = [key for key, count in zip(named, mine, strict=False) if count]
-        fewest = min(mine[len(named) :], default=_ALL)
-        if not sources or not fewest:
-            continue
-        if fewest > NARROW or not by:
-            plans.append(_Plan(place, store.prefix, [store.prefix + key for key in sources], [store.prefix + key for key in by]))
-            continue
-        shares = [f"{store.prefix}found:{mark}:{key.removeprefix('state:')}" for key in sources]
-        short += [(share, store.prefix, key) for share, key in zip(shares, sources, strict=True)]
-        plans.append(_Plan(place, store.prefix, shares, []))
-    if short:
-        async with redis.pipeline(transaction=True) as pipe:
-            for share, prefix, key in short:
-                pipe.zinterstore(share, {prefix + key: 1, **dict.fromkeys((prefix + one for one in by), 0)}, aggregate="SUM")
-                pipe.expire(share, 30)
-            await pipe.execute()
-    return plans, sought
-
-
-async def _sought(redis: Redis, plans: Sequence[_Plan], sought: Sequence[str], most: int) -> tuple[int, list[tuple[int, str]]]:
-    """(in how many letters it is found, (place, id) of the newest, `most` of them)."""
-    async with redis.pipeline(transaction=False) as pipe:
-        for plan in plans:
-            keys = [f"{plan.prefix}lines", *plan.sources, *plan.by]
-            pipe.eval(_SEEK, len(keys), *keys, len(plan.sources), most, *sought)
-        answers = await pipe.execute()
-    rows = [(plan.place, answer) for plan, some in zip(plans, answers, strict=True) for answer in some]
-    return sum(number for _, (number, _) in rows), _merged([(place, found) for place, (_, found) in rows])[:most]
-
-
-async def _newest(redis: Redis, plans: Sequence[_Plan], offset: int, limit: int) -> tuple[int, list[tuple[int, str]]]:
-    """(total, one page of (place, id)): the sources merged, without a union of them all."""
-    sources = [(plan, source) for plan in plans for source in plan.sources]
-    is_alone = len(sources) == 1 and not sources[0][0].by
-    async with redis.pipeline(transaction=True) as pipe:
-        for plan, source in sources:
-            if plan.by:
-                pipe.zintercard(1 + len(plan.by), [source, *plan.by])
-                pipe.eval(_NEWEST, 1 + len(plan.by), source, *plan.by, offset + limit)
-            else:
-                pipe.zcard(source)
-                pipe.zrevrange(source, offset if is_alone else 0, offset + limit - 1, withscores=True)
-        answers = await pipe.execute()
-    rows = [
-        (plan.place, found if plan.by else [value for pair in found for value in pair])
-        for (plan, _), found in zip(sources, answers[1::2], strict=True)
-    ]
-    merged = _merged(rows)
-    return sum(answers[::2]), merged if is_alone else merged[offset : offset + limit]
-
-
-def _merged(rows: Sequence[tuple[int, Sequence[Any]]]) -> list[tuple[int, str]]:
-    """(place, [id, time, …]) of several sources as (place, id), newest first; those of one moment as Redis orders them."""
-    scored = [(float(at), name, place) for place, found in rows for name, at in zip(found[::2], found[1::2], strict=True)]
-    if len(rows) > 1:
-        scored.sort(reverse=True)
-    return [(place, name.decode()) for _, name, place in scored]
-
-
-def _checked(filters: Mapping[str, str], states: Sequence[str]) -> Sequence[str]:
-    """The states that are asked for. Raises ValueError."""
-    unknown = set(filters) - set(FILTERS)
-    if unknown:
-        raise ValueError(f"no filter {', '.join(sorted(unknown))}; there are {', '.join(FILTERS)}")
-    if "state" not in filters:
-        return states
-    if filters["state"] not in STATES:
-        raise ValueError(f"no state {filters['state']}; there are {', '.join(STATES)}")
-    return (filters["state"],)
 
 
 def group_facts(letter: DeadLetter) -> dict[str, str]:

@@ -6,13 +6,33 @@ It reads keys of runs.py. A run's name ends with when it began, so that only tho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
 from connect.state.runs import RunRecord, Runs, fits, record_from
 
-_NAMES_AT_FIRST = 200  # of a connection, where only some of its runs are wanted; then it is asked alone
+_NAMES_AT_FIRST: Final = 200  # of a connection, where only some of its runs are wanted; then it is asked alone
+# ARGV: prefix of runs, moment (s), how many of each, beginnings of their names. Returns of each beginning {calls, …}.
+_CALLS: Final = """
+local answer, most, left = {}, tonumber(ARGV[3]), #ARGV - 3
+for i = 4, #ARGV do answer[i - 3] = {} end
+for _, name in ipairs(redis.call('ZRANGE', ARGV[1] .. 's', '(' .. ARGV[2], '-inf', 'BYSCORE', 'REV')) do
+  for i = 4, #ARGV do
+    local calls = answer[i - 3]
+    if #calls < most and string.sub(name, 1, #ARGV[i]) == ARGV[i] then
+      local mode, number = unpack(redis.call('HMGET', ARGV[1] .. ':' .. name, 'mode', 'calls'))
+      if mode and mode ~= 'deferred' then
+        calls[#calls + 1] = number or '0'
+        if #calls == most then left = left - 1 end
+      end
+    end
+  end
+  if left == 0 then break end
+end
+return answer
+"""
 
 
 class Ran(NamedTuple):
@@ -71,3 +91,25 @@ async def _load(redis: Redis, sids: Sequence[str], named: Sequence[tuple[int, st
             pipe.hgetall(f"connect:{sids[place]}:run:{name}")
         answers = await pipe.execute()
     return [Ran(place, record) for (place, _), raw in zip(named, answers, strict=True) if (record := record_from(raw)) is not None]
+
+
+async def calls_among(
+    redis: Redis, jobs: Sequence[tuple[str, str, str]], before: datetime, most: int
+) -> dict[tuple[str, str, str], list[int]]:
+    """(sid, company, job) -> how many calls each of its runs took that began before this moment: the newest `most` of them, second passes
+    left out.
+    """
+    by_sid: dict[str, list[tuple[str, str, str]]] = {}
+    for one in jobs:
+        by_sid.setdefault(one[0], []).append(one)
+    script = redis.register_script(_CALLS)
+    async with redis.pipeline(transaction=False) as pipe:
+        for sid, its in by_sid.items():
+            beginnings = [f"{job}.{company}." for _, company, job in its]
+            await script(args=[f"connect:{sid}:run", before.timestamp(), most, *beginnings], client=pipe)
+        answers = await pipe.execute() if by_sid else []
+    return {
+        one: list(map(int, calls))
+        for its, answer in zip(by_sid.values(), answers, strict=True)
+        for one, calls in zip(its, answer, strict=True)
+    }

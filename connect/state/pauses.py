@@ -69,6 +69,8 @@ def direction_of(job: str) -> Direction:
 
 def hold_on(holds: Sequence[Hold], job: str) -> Hold | None:
     """What keeps a job from working, the widest first."""
+    if not holds:
+        return None
     by_what = {hold.what: hold for hold in holds}
     return next((by_what[what] for what in (ALL, f"direction:{direction_of(job)}", f"job:{job}") if what in by_what), None)
 

@@ -27,6 +27,7 @@ WHATS: Final[tuple[What, ...]] = get_args(What)
 TRIES: Final = 3
 AGAIN_AFTER: Final = timedelta(hours=1)
 ERROR_MOST: Final = 500  # characters
+FIELDS: Final = ("summary", "error", "tried_at")  # what a glimpse is made of
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,13 +103,8 @@ class Reports:
             await pipe.execute()
 
 
-def ask(pipe: Any, sid: str) -> None:
-    """Ask for what `glimpse` reads, within a pipeline."""
-    pipe.hmget(_key(sid), "summary", "error", "tried_at")
-
-
 def glimpse(answer: Sequence[bytes | None]) -> Glimpse:
-    """What `ask` was answered."""
+    """From FIELDS as Redis has them."""
     summary, error, tried_at = answer
     return Glimpse(
         summary=None if summary is None else msgspec.json.decode(summary, type=Summary),
@@ -121,7 +117,7 @@ async def glimpses(redis: Redis, sids: Sequence[str]) -> list[Glimpse]:
     """Of many connections, in one pipeline."""
     async with redis.pipeline(transaction=False) as pipe:
         for sid in sids:
-            ask(pipe, sid)
+            pipe.hmget(_key(sid), *FIELDS)
         return [glimpse(answer) for answer in await pipe.execute()]
 
 

@@ -290,6 +290,9 @@ class RunRecord:
     parts: tuple[str, ...] = ()
     counters: Mapping[str, int] = field(default_factory=dict)
 
+    def __hash__(self) -> int:
+        return hash((self.run, self.ended_at))  # counters cannot be hashed
+
     def __getattr__(self, name: str) -> int:
         """The counters (`COUNTERS`) read like attributes: record.read, record.sent, …"""
         if name in COUNTERS:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from operator import sub
 from typing import ClassVar, Final, NamedTuple
 
 import orjson
@@ -34,7 +35,11 @@ class Samples:
 
     def __init__(self, redis: Redis, sid: str) -> None:
         self._redis = redis
-        self._key = f"connect:{sid}:samples"
+        self._key = self.key(sid)
+
+    @staticmethod
+    def key(sid: str) -> str:
+        return f"connect:{sid}:samples"
 
     @staticmethod
     def totals_key(sid: str) -> str:
@@ -56,12 +61,12 @@ async def newest_of(redis: Redis, sids: Sequence[str], most: int = KEPT) -> list
         return []
     async with redis.pipeline(transaction=False) as pipe:
         for sid in sids:
-            pipe.lrange(f"connect:{sid}:samples", -most, -1)
+            pipe.lrange(Samples.key(sid), -most, -1)
         return [_read(rows) for rows in await pipe.execute()]
 
 
 def _read(rows: Sequence[bytes]) -> list[Sample]:
-    return [Sample(*orjson.loads(row)) for row in rows]
+    return list(map(Sample._make, orjson.loads(b"[" + b",".join(rows) + b"]")))
 
 
 def per_minute(samples: Sequence[Sample]) -> list[list[float]]:
@@ -71,7 +76,9 @@ def per_minute(samples: Sequence[Sample]) -> list[list[float]]:
         if after.totals == before.totals:  # most of the time
             found.append([0.0] * len(Samples.TOTALS))
             continue
+        more = list(map(sub, after.totals, before.totals))
+        if min(more) < 0:  # totals that Redis has lost begin at 0 again
+            more = [change if change >= 0 else total for change, total in zip(more, after.totals, strict=True)]
         minutes = max(1, after.minute - before.minute)
-        # totals that Redis has lost begin at 0 again
-        found.append([max(0, new - old if new >= old else new) / minutes for old, new in zip(before.totals, after.totals, strict=True)])
+        found.append([rows / minutes for rows in more])
     return found

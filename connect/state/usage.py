@@ -13,7 +13,7 @@ is missing. A call that nobody answered counts as a call and as `unanswered`: wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -115,23 +115,6 @@ class Usage:
         raw = await self._redis.hgetall(month_keys(self._prefix, at or self.clock())[0])
         return {name.decode(): int(value) for name, value in raw.items()}
 
-    async def counted(self, month: str) -> list[Counted]:
-        """All numbers of this connection in a month (yyyymm)."""
-        await self.flush()
-        found = []
-        for name, value in (await self._redis.hgetall(f"{self._own}{month}")).items():
-            what, *rest = name.decode().split("\n")
-            if rest:
-                company, job, operation, day = rest
-                found.append(Counted(cast("What", what), company, job, operation, int(day), int(value)))
-        return found
-
-    async def since(self) -> datetime | None:
-        """When the first call was counted; None when none was."""
-        await self.flush()
-        raw = await self._redis.get(f"{self._own}since")
-        return None if raw is None else datetime.fromisoformat(raw.decode())
-
     async def spent(self) -> int:
         """This connection's transactions of this month, as far as they have been added."""
         return int(await self._redis.hget(f"{self._own}{self.clock().astimezone(UTC):%Y%m}", "transactions") or 0)
@@ -139,6 +122,36 @@ class Usage:
     def keys(self) -> tuple[str, str]:
         """(calls, transactions) of this month, by operation and object."""
         return month_keys(self._prefix, self.clock())
+
+
+async def counted_among(
+    redis: Redis, sids: Sequence[str], months: Sequence[str]
+) -> list[tuple[datetime | None, Mapping[str, Sequence[Counted]]]]:
+    """Of several connections, in one exchange: (when the first call was counted, by month (yyyymm) all numbers), as far as they have been
+    added.
+    """
+    async with redis.pipeline(transaction=False) as pipe:
+        for sid in sids:
+            pipe.get(f"connect:{sid}:usage:since")
+            for month in months:
+                pipe.hgetall(f"connect:{sid}:usage:{month}")
+        answers = iter(await pipe.execute())
+    found: list[tuple[datetime | None, Mapping[str, Sequence[Counted]]]] = []
+    for _ in sids:
+        since = next(answers)
+        numbers = {month: _counted(next(answers)) for month in months}
+        found.append((None if since is None else datetime.fromisoformat(since.decode()), numbers))
+    return found
+
+
+def _counted(raw: Mapping[bytes, bytes]) -> list[Counted]:
+    found = []
+    for name, value in raw.items():
+        what, *rest = name.decode().split("\n")
+        if rest:
+            company, job, operation, day = rest
+            found.append(Counted(cast("What", what), company, job, operation, int(day), int(value)))
+    return found
 
 
 def month_keys(prefix: str, at: datetime) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import typer
 from prometheus_box import DEPLOY, rules
 
 from connect.catalogue import Owner, catalogue
-from connect.state.dead_letters import FILTERS, STATES
+from connect.state.letter_search import FILTERS, STATES
 from workers.cli import app
 from workers.metrics import METRICS
 

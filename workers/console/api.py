@@ -49,62 +49,6 @@ class _Told(BaseModel):
 # -- what is told ------------------------------------------------------------------------------------------------------
 
 
-class Queue(_Told):
-    """`oldest_s`: how long the oldest job has been due."""
-
-    depth: int
-    oldest_s: float
-    in_flight: int
-    workers: int
-
-
-class RunAnswer(_Told):
-    job: str
-    run: str
-    state: str
-    reason: str
-    mode: str
-    started_at: str
-    duration_s: float
-    read: int
-    sent: int
-    unchanged: int
-    refused: int
-    calls: int
-
-
-class Slots(_Told):
-    used: int
-    limit: int
-
-
-class ConnectionStatus(_Told):
-    """One company of a connection."""
-
-    name: str
-    company: str
-    state: str
-    reason: str
-    queues: dict[str, Queue]
-    runs: list[RunAnswer]
-    dead_letters: dict[str, int] = Field(description="how many are open, by whose turn it is")
-    slots: Slots
-    transactions_month: int
-
-
-class Coverage(_Told):
-    """How many of the errors seen the catalogue knows."""
-
-    known: int
-    unknown: int
-    coverage: float
-
-
-class StatusAnswer(_Told):
-    connections: list[ConnectionStatus]
-    catalogue: Coverage
-
-
 class ReplayAnswer(acts.Replay):
     """`state`: "done": all are on their way; "under way": they are being put there, which the letters' states show; "dry run"."""
 
@@ -155,7 +99,7 @@ class ExplainAnswer(BaseModel):
     errors: list[ErrorEntry]
 
 
-class UnknownAnswer(Coverage):
+class UnknownAnswer(overview.Coverage):
     shapes: list[dict[str, Any]]
 
 
@@ -367,9 +311,9 @@ class TakeOverBody(_Asked):
 # -- looking -----------------------------------------------------------------------------------------------------------
 
 
-async def status(asked: Asked) -> StatusAnswer:
+async def status(asked: Asked) -> overview.Status:
     """As `connect status --json`."""
-    return StatusAnswer.model_validate(await overview.status(asked.tools))
+    return await overview.status(asked.tools)
 
 
 async def overview_of(asked: Asked) -> overview.Overview:
@@ -578,7 +522,7 @@ async def openapi(asked: Asked) -> web.Response:
 
 ROUTES: Final = [
     Route("GET", f"{API}/openapi.json", openapi, role="viewer", why="it describes this API"),
-    Route("GET", f"{API}/status", status, role="viewer", cli="status", answer=StatusAnswer),
+    Route("GET", f"{API}/status", status, role="viewer", cli="status", answer=overview.Status),
     Route("GET", f"{API}/overview", overview_of, role="viewer", cli="status", query=ConnectionQuery, answer=overview.Overview),
     Route("GET", f"{API}/charts", charts, role="viewer", cli="status", query=ChartsQuery, answer=ChartsAnswer),
     Route("GET", f"{API}/runs", runs, role="viewer", cli="runs", query=RunsQuery, answer=overview.Runs),

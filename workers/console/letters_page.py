@@ -18,7 +18,8 @@ from pydantic import BaseModel
 
 from connect.errors import ConfigError, ConnectError
 from connect.ledger import Owner
-from connect.state.dead_letters import STATES, DeadLetter
+from connect.state.dead_letters import DeadLetter
+from connect.state.letter_search import STATES
 from workers import acts, overview
 from workers.console.api import ReplayAnswer, replayed
 from workers.console.route import API, Asked, Form, Route
@@ -64,9 +65,10 @@ async def index(asked: Asked) -> web.Response:
     """Groups first, then the letters themselves, a page of each."""
     filters = filters_of(asked)
     offset, groups_from = asked.number("offset", 0), asked.number("groups_from", 0)
-    found = await overview.letters(asked.tools, filters, offset=offset, limit=PAGE)
     only = "group" in filters
-    groups = await overview.letter_groups(asked.tools, filters, offset=0 if only else groups_from, limit=GROUPS_PAGE)
+    found, groups = await overview.letters_and_groups(
+        asked.tools, filters, offset=offset, limit=PAGE, groups_from=0 if only else groups_from, groups_limit=GROUPS_PAGE
+    )
     config = asked.tools.config
     return asked.page(
         "letters.html",

@@ -22,6 +22,7 @@ from workers.jobs import STAGES, Tools, queue_name
 LIVE_HEADER: Final = "X-Live"  # console.js fetches the page anew by itself
 LOOK_EVERY_S: Final = 2.0
 HEARTBEAT_S: Final = 15.0
+KEPT_S: Final = 60.0
 WATCHERS_MOST: Final = 500
 TOPICS: Final = ("queues", "runs", "letters", "audit")
 
@@ -59,7 +60,7 @@ class Live:
         self._watchers: set[Watcher] = set()
         self._looking: asyncio.Task[None] | None = None
         self._marks: dict[str, bytes] = {}
-        self._shared: dict[tuple[str, ...], tuple[float, asyncio.Future[Any]]] = {}
+        self._shared: dict[tuple[str | bytes, ...], tuple[float, asyncio.Future[Any]]] = {}
         self.is_closed = False
         self.looks = 0
 
@@ -77,16 +78,23 @@ class Live:
     def leave(self, watcher: Watcher) -> None:
         self._watchers.discard(watcher)
 
-    async def shared(self, asked: Asked, name: str, look: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def shared(
+        self, asked: Asked, name: str, look: Callable[[], Coroutine[Any, Any, T]], *, since: Callable[[], Awaitable[bytes]] | None = None
+    ) -> T:
         """One look for all open pages that fetch themselves anew at the same time and see the same. Whoever opens a page gets a look of
-        their own: it shows what they have just done.
+        their own: it shows what they have just done. `since`: as long as that is the same, so is what is looked at, for anybody.
         """
-        if LIVE_HEADER not in asked.request.headers:
+        if LIVE_HEADER in asked.request.headers:
+            mark, keep_s = b"", self._every_s
+        elif since is not None:
+            mark, keep_s = await since(), KEPT_S
+        else:
             return await look()
-        key, now = (name, *asked.tools.connections), asyncio.get_running_loop().time()
-        self._shared = {other: kept for other, kept in self._shared.items() if kept[0] + self._every_s > now}
+        key: tuple[str | bytes, ...] = (name, mark, *asked.tools.connections)
+        now = asyncio.get_running_loop().time()
+        self._shared = {other: kept for other, kept in self._shared.items() if kept[0] > now}
         if key not in self._shared:
-            self._shared[key] = now, asyncio.create_task(look())
+            self._shared[key] = now + keep_s, asyncio.create_task(look())
         found: T = await asyncio.shield(self._shared[key][1])
         return found
 

@@ -38,7 +38,12 @@ async def _page(asked: Asked, *, problem: str = "", about: str = "", status: int
     connection, minutes = filters.get("connection"), _minutes(asked, filters)
     running = await overview.runs(asked.tools, connection=connection, state="running", limit=SHOWN_MOST)
     history = await overview.runs(asked.tools, **filters, offset=offset, limit=PAGE)
-    chart = await asked.console.live.shared(asked, f"chart {connection or ''} {minutes}", lambda: _chart(asked, connection, minutes))
+    chart = await asked.console.live.shared(
+        asked,
+        f"chart {connection or ''} {minutes}",
+        lambda: _chart(asked, connection, minutes),
+        since=lambda: overview.sampled(asked.tools),
+    )
     rests = await overview.resting(asked.tools, connection)
     paused = [(one.connection, hold) for one in rests for hold in one.paused]
     closed = [(one.connection, "; ".join(one.not_let_in)) for one in rests if one.not_let_in]

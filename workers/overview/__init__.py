@@ -59,10 +59,11 @@ from workers.overview.refused import (
     letter_groups,
     letter_item,
     letters,
+    letters_and_groups,
 )
-from workers.overview.series import Chart, chart_of_all, charts
+from workers.overview.series import Chart, chart_of_all, charts, sampled
 from workers.overview.setups import Check, RegisterState, SentRow, Setup, connection, connections, health, sent_row
-from workers.overview.status import status
+from workers.overview.status import Coverage, Status, status
 from workers.overview.stories import DocumentStory, Step, Story, story
 from workers.overview.trail import AuditEntry, AuditPage, audit_export, audit_list
 
@@ -72,6 +73,7 @@ __all__ = [
     "Chart",
     "Check",
     "CompanyState",
+    "Coverage",
     "Document",
     "DocumentStory",
     "EditField",
@@ -100,6 +102,7 @@ __all__ = [
     "Setup",
     "SlotUse",
     "StageQueue",
+    "Status",
     "Step",
     "Story",
     "Token",
@@ -124,6 +127,7 @@ __all__ = [
     "letter_groups",
     "letter_item",
     "letters",
+    "letters_and_groups",
     "needs_of",
     "overview",
     "pace",
@@ -132,6 +136,7 @@ __all__ = [
     "resting",
     "run",
     "runs",
+    "sampled",
     "sent_row",
     "stage_queues",
     "status",

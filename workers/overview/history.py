@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
+from typing import Final
 
 from pydantic import Field
 
@@ -11,6 +13,8 @@ from connect.state.histories import history_among, running_among
 from connect.state.runs import COUNTERS, Ask, RunRecord
 from workers.jobs import Tools
 from workers.overview.model import PAGE_MOST, Model, chosen_of
+
+REMEMBERED: Final = 10_000  # runs that have ended
 
 
 class Run(Model):
@@ -77,6 +81,16 @@ async def run(tools: Tools, name: str) -> Run:
 def run_of(connection: str, record: RunRecord | None, now: datetime) -> Run | None:
     if record is None:
         return None
+    return _run_of(connection, record, now) if record.ended_at is None else _ended(connection, record)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _ended(connection: str, record: RunRecord) -> Run:
+    """Time does not change it any more, and it is looked at again and again."""
+    return _run_of(connection, record, record.started_at)
+
+
+def _run_of(connection: str, record: RunRecord, now: datetime) -> Run:
     running = record.state == "running"
     seconds = ((record.ended_at or now) - record.started_at).total_seconds()
     progress, rows_per_s, left_s = pace(record.read, record.total, seconds) if running else (None, None, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -19,7 +20,7 @@ from connect.state.dead_letters import UNKNOWN
 from connect.state.glance import Glance, JobGlance, glances
 from connect.state.notices import Failing, Notices
 from connect.state.pauses import Hold, Pause, direction_of, hold_on, rests_of
-from connect.state.reports import Glimpse, glimpses
+from connect.state.reports import Glimpse
 from workers import queues as queue
 from workers.documents import tools_of
 from workers.jobs import SCHEDULE, STAGES, ConnectionTools, Tools
@@ -28,6 +29,7 @@ from workers.overview.model import Model, chosen_of
 
 Light = Literal["green", "amber", "red"]
 REMEMBERED: Final = 4096  # times of next runs
+AT_ONCE: Final = 25  # connections that are looked at in one exchange
 
 
 class Reason(Model):
@@ -136,19 +138,22 @@ class Overview(Model):
 async def overview(tools: Tools, *, connection: str | None = None, company: str | None = None) -> Overview:
     """All companies of all connections, or of one. Costs Redis one script per connection, however much waits or lies there."""
     chosen = chosen_of(tools, connection)
-    queues = await queue.look(tools.redis)
-    seen = await glances(tools.redis, [one.connection for one in chosen], [one.tokens.key for one in chosen], queues.now_ms)
-    now = tools.clock()
-    mute = await _mute(tools)
-    spent = {one.connection.sid: await one.usage.spent() for one in chosen if one.connection.transactions_month_budget}
-    compared = await glimpses(tools.redis, [one.connection.sid for one in chosen])
-    found = [
-        _company_state(one, glance, code, queues, now, mute.get(one.connection.name, ()), spent.get(one.connection.sid, 0), report)
-        for one, glance, report in zip(chosen, seen, compared, strict=True)
-        for code in one.connection.companies
-        if company in (None, code)
-    ]
-    return Overview(at=now, light=_worst([one.light for one in found]), companies=found, queues=_of_all(queues))
+    queues, mute = await queue.look(tools.redis), await _mute(tools)
+
+    async def states(some: Sequence[ConnectionTools]) -> list[CompanyState]:
+        now, tokens = tools.clock(), [one.tokens.key for one in some]
+        seen = await glances(tools.redis, [one.connection for one in some], tokens, queues.now_ms, now)
+        return [
+            _company_state(one, glance, code, queues, now, mute.get(one.connection.name, ()))
+            for one, glance in zip(some, seen, strict=True)
+            for code in one.connection.companies
+            if company in (None, code)
+        ]
+
+    # While Redis looks at the next ones, these are put together.
+    groups = await asyncio.gather(*(states(chosen[start : start + AT_ONCE]) for start in range(0, len(chosen), AT_ONCE)))
+    found = [one for group in groups for one in group]
+    return Overview(at=tools.clock(), light=_worst([one.light for one in found]), companies=found, queues=_of_all(queues))
 
 
 async def stage_queues(tools: Tools, connection: str | None = None) -> dict[str, StageQueue]:
@@ -211,8 +216,6 @@ def _company_state(
     queues: queue.Queues,
     now: datetime,
     mute: Sequence[Failing],
-    spent: int,
-    report: Glimpse,
 ) -> CompanyState:
     name, sid = one.connection.name, one.connection.sid
     late_after = timedelta(minutes=one.connection.late_after_minutes)
@@ -241,9 +244,9 @@ def _company_state(
         receipt_after=timedelta(minutes=one.connection.receipt_after_minutes),
         doubt=_doubt(one, glance, company, queues.now_ms / 1000),
         mute=mute,
-        spent=spent,
+        spent=glance.spent_month,
         budget=one.connection.transactions_month_budget,
-        differs=differs_of(report, company),
+        differs=differs_of(glance.report, company),
     )
     return CompanyState(
         connection=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import orjson
 from pydantic import ConfigDict, Field
@@ -16,8 +16,9 @@ from connect.documents.invoice import CREDITORS, Invoice, dimension_of
 from connect.errors import ConfigError, ConnectError, Poison
 from connect.prime.documents import Image
 from connect.registers import REGISTERS
-from connect.state.dead_letters import DeadLetter, find_among, groups_among, holding
+from connect.state.dead_letters import DeadLetter, DeadLetters
 from connect.state.known import Known
+from connect.state.letter_search import Groups, Page, find_among, groups_among, look_among
 from workers.documents import tools_of
 from workers.jobs import ConnectionTools, Tools
 from workers.letters import INVOICE, PAYMENT, described, document_of, letter_of
@@ -27,6 +28,8 @@ from workers.overview.model import Model, chosen_of
 FILES_WITHIN_S: Final = 30.0
 FILE_MOST_BYTES: Final = 25_000_000
 VALUES_MOST: Final = 200
+
+T = TypeVar("T")
 
 
 class LetterError(Model):
@@ -190,16 +193,34 @@ async def letters(tools: Tools, filters: Mapping[str, str] | None = None, *, off
     Filters: connection, and those of `DeadLetters.find`: code, owner, company, job, kind, number, group, state exactly; supplier, text and
     id by part. Raises ConfigError for a filter or state that does not exist.
     """
-    wanted, rest = await _split(tools, filters)
-    total, found = await _asked(find_among(tools.redis, [one.dead_letters for one in wanted], rest, offset=offset, limit=limit))
-    return Letters(total=total, items=[letter_item(wanted[place].connection.name, letter) for place, letter in found])
+    wanted, rest = _split(tools, filters)
+    return _letters(wanted, await _asked(find_among(tools.redis, _stores(wanted), rest, offset=offset, limit=limit)))
 
 
 async def letter_groups(tools: Tools, filters: Mapping[str, str] | None = None, *, offset: int = 0, limit: int = 50) -> LetterGroups:
     """Dead letters by what is wrong with them, the largest group first. Filters and errors as `letters`."""
-    wanted, rest = await _split(tools, filters)
-    stores = [one.dead_letters for one in wanted]
-    total, number, found = await _asked(groups_among(tools.redis, stores, rest, offset=offset, limit=limit))
+    wanted, rest = _split(tools, filters)
+    return _letter_groups(wanted, rest, await _asked(groups_among(tools.redis, _stores(wanted), rest, offset=offset, limit=limit)))
+
+
+async def letters_and_groups(
+    tools: Tools, filters: Mapping[str, str], *, offset: int, limit: int, groups_from: int, groups_limit: int
+) -> tuple[Letters, LetterGroups]:
+    """Both of these, looked for once."""
+    wanted, rest = _split(tools, filters)
+    found, groups = await _asked(
+        look_among(tools.redis, _stores(wanted), rest, offset=offset, limit=limit, groups_from=groups_from, groups_limit=groups_limit)
+    )
+    return _letters(wanted, found), _letter_groups(wanted, rest, groups)
+
+
+def _letters(wanted: Sequence[ConnectionTools], found: Page) -> Letters:
+    total, rows = found
+    return Letters(total=total, items=[letter_item(wanted[place].connection.name, letter) for place, letter in rows])
+
+
+def _letter_groups(wanted: Sequence[ConnectionTools], rest: Mapping[str, str], found: Groups) -> LetterGroups:
+    total, number, rows = found
     items = [
         LetterGroup(
             connection=(name := wanted[place].connection.name),
@@ -208,26 +229,26 @@ async def letter_groups(tools: Tools, filters: Mapping[str, str] | None = None, 
             filter={**rest, "connection": name, "group": group.id},
             **{key: group.facts.get(key, "") for key in ("text", "code", "entry", "kind", "system", "owner", "cause", "fix")},
         )
-        for place, group in found
+        for place, group in rows
     ]
     return LetterGroups(total=total, groups=number, items=items)
 
 
-async def _asked(answer: Awaitable[Any]) -> Any:
+async def _asked(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except ValueError as error:
         raise ConfigError(f"--filter: {error}", code="filter") from None
 
 
-async def _split(tools: Tools, filters: Mapping[str, str] | None) -> tuple[list[ConnectionTools], dict[str, str]]:
-    """(the connections that are meant, of many only those that have letters; the other filters)."""
+def _split(tools: Tools, filters: Mapping[str, str] | None) -> tuple[list[ConnectionTools], dict[str, str]]:
+    """(the connections that are meant, the other filters)."""
     rest = dict(filters or {})
-    chosen = chosen_of(tools, rest.pop("connection", None))
-    if len(chosen) > 1:
-        filled = set(await holding(tools.redis, [one.connection.sid for one in chosen]))
-        chosen = [one for one in chosen if one.connection.sid in filled] or chosen[:1]
-    return chosen, rest
+    return chosen_of(tools, rest.pop("connection", None)), rest
+
+
+def _stores(wanted: Sequence[ConnectionTools]) -> list[DeadLetters]:
+    return [one.dead_letters for one in wanted]
 
 
 async def letter(tools: Tools, letter_id: str) -> Letter:

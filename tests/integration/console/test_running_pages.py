@@ -358,7 +358,7 @@ async def test_queues_are_drawn_over_time_for_one_and_for_all(four: Box) -> None
     redis, now = four.pipeline.tools.redis, int(datetime.now(UTC).timestamp() // 60)
     viewer = await four.person("viewer")
     assert "No sample yet" in words(await viewer.text("/runs"))
-    for place, one in enumerate(connections(four)[:2]):
+    for place, one in enumerate(connections(four)):
         for back in range(5, 0, -1):
             sample = Sample(now - back, [0, 0, (5 - back) * 10, 0], place, [(5 - back) * 100, 0, 0, 0])
             async with redis.pipeline() as pipe:
@@ -366,8 +366,8 @@ async def test_queues_are_drawn_over_time_for_one_and_for_all(four: Box) -> None
                 await pipe.execute()
     page = await viewer.text("/runs")
     labels = html.document_fromstring(page).xpath("//section[@id='queues']//*[@role='img']/@aria-label")
-    assert "write: jobs waiting, now 80, at most 80" in labels
-    assert "Rows read a minute: now 200, at most 200" in labels
+    assert "write: jobs waiting, now 160, at most 160" in labels
+    assert "Rows read a minute: now 400, at most 400" in labels
     page = await viewer.text("/runs?connection=acme&minutes=1440")
     labels = html.document_fromstring(page).xpath("//section[@id='queues']//*[@role='img']/@aria-label")
     assert "write: jobs waiting, now 40, at most 40" in labels

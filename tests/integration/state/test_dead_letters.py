@@ -9,7 +9,8 @@ import pytest
 
 from connect.errors import Permanent, Poison
 from connect.state import dead_letters
-from connect.state.dead_letters import FILTERS, KEPT, DeadLetters, Edit
+from connect.state.dead_letters import KEPT, DeadLetters, Edit
+from connect.state.letter_search import FILTERS
 from connect.state.seal import LOST, Seal
 from connect.state.seen import Seen, coverage, totals
 
@@ -347,14 +348,14 @@ async def test_every_letter_that_matches_is_found_once_without_its_payload(lette
 async def test_a_letter_that_ends_while_all_are_read_is_left_out(letters, monkeypatch):
     monkeypatch.setattr(dead_letters, "_LOADED_AT_ONCE", 1)
     names = await put(letters, letter(letters, key=1), letter(letters, key=2))
-    look = dead_letters._found
+    look = dead_letters.ids_among
 
     async def then_one_ends(*asked):
         found = await look(*asked)
         await letters.resolve(names[:1], reason="accepted")
         return found
 
-    monkeypatch.setattr(dead_letters, "_found", then_one_ends)
+    monkeypatch.setattr(dead_letters, "ids_among", then_one_ends)
     assert [one.id for one in await letters.every({})] == names[1:]
 
 

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from connect.state import histories
-from connect.state.histories import history_among, running_among
+from connect.state.histories import calls_among, history_among, running_among
 from connect.state.runs import RunRecord, Runs
 
 SIDS = ("a", "b", "c")
@@ -59,3 +59,30 @@ async def test_several_connections_together_are_what_each_says_alone(
 async def test_of_no_connection_there_is_nothing(redis: Redis) -> None:
     assert await running_among(redis, (), None, None, offset=0, limit=5) == ([], False)
     assert await history_among(redis, (), None, None, state=None, offset=0, limit=5) == ([], False)
+
+
+async def test_what_runs_have_cost_is_told_of_the_newest_before_a_moment_by_company_and_job(redis: Redis) -> None:
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    for number, (sid, job, mode) in enumerate(
+        [("a", "GetAccounts", "full"), ("a", "GetSuppliers", "full"), ("a", "GetSuppliers", "deferred"), ("b", "GetSuppliers", "rows")] * 5
+    ):
+        runs = Runs(redis, sid)
+        run = await runs.begin("100", job, mode=mode, trace="t", parts=(), entity="", now=at + timedelta(minutes=number))
+        assert run is not None
+        await runs.count(run, calls=number)
+        await runs.end(run, at + timedelta(minutes=number + 1))
+    before = at + timedelta(minutes=16)
+    accounts, suppliers, others, none = (
+        ("a", "100", "GetAccounts"),
+        ("a", "100", "GetSuppliers"),
+        ("b", "100", "GetSuppliers"),
+        ("c", "1", "x"),
+    )
+    assert await calls_among(redis, [accounts, others, suppliers, none], before, 3) == {
+        accounts: [12, 8, 4],
+        suppliers: [13, 9, 5],
+        others: [15, 11, 7],
+        none: [],
+    }
+    assert await calls_among(redis, [others], at + timedelta(days=1), 9) == {others: [19, 15, 11, 7, 3]}
+    assert await calls_among(redis, [], before, 3) == {}

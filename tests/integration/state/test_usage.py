@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from connect.state.usage import FLUSH_EVERY, PURPOSE, Counted, Usage
+from connect.state.usage import FLUSH_EVERY, PURPOSE, Counted, Usage, counted_among
 
 VENDORS = "POST accounts-payable/vendor"
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -63,19 +63,22 @@ async def test_counts_survive_a_flush_that_fails(redis, tmp_path):
 async def test_a_connections_calls_are_told_by_company_job_object_and_day_from_a_known_moment_on(redis):
     now = datetime(2026, 11, 30, 23, 59, tzinfo=UTC)
     usage = Usage(redis, "acme", "c1", clock=lambda: now)
-    assert await usage.since() is None
+    assert await counted_among(redis, ["c1"], ["202611"]) == [(None, {"202611": []})]
     PURPOSE.set(("100", "GetSuppliers"))
     await usage.note(VENDORS)
     usage.unanswered(VENDORS)
     now = datetime(2026, 12, 1, 0, 1, tzinfo=UTC)  # the next month begins before anything was told to Redis
     await usage.note(VENDORS, transactions=0)
-    assert await usage.counted("202611") == [
+    await usage.flush()
+    november = [
         Counted("calls", "100", "GetSuppliers", VENDORS, 30, 2),
         Counted("transactions", "100", "GetSuppliers", VENDORS, 30, 1),
         Counted("unanswered", "100", "GetSuppliers", VENDORS, 30, 1),
     ]
-    assert await usage.counted("202612") == [Counted("calls", "100", "GetSuppliers", VENDORS, 1, 1)]
-    assert await usage.since() == datetime(2026, 11, 30, 23, 59, tzinfo=UTC)
+    december = [Counted("calls", "100", "GetSuppliers", VENDORS, 1, 1)]
+    assert await counted_among(redis, ["c1", "c2"], ["202611", "202612"]) == [
+        (datetime(2026, 11, 30, 23, 59, tzinfo=UTC), {"202611": november, "202612": december}),
+        (None, {"202611": [], "202612": []}),
+    ]
     assert await usage.spent() == 0
-    assert await Usage(redis, "acme", "c2", clock=lambda: now).counted("202611") == []
     assert await Usage(redis, "acme", "c2", clock=lambda: now).month(datetime(2026, 11, 1, tzinfo=UTC)) == {VENDORS: 2, "transactions": 1}
