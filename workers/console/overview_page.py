@@ -30,7 +30,10 @@ class Link(NamedTuple):
 class Shown(NamedTuple):
     """A need as the page shows it. `where`: the first places; `more`: how many others."""
 
-    need: Need
+    light: overview.Light
+    text: str
+    owner: str
+    fix: str
     link: Link
     where: Sequence[Link]
     more: int
@@ -52,7 +55,8 @@ async def show(asked: Asked) -> web.Response:
     args = {key: value for key, value in (("light", light), ("name", name)) if value}
     return asked.page(
         "overview.html",
-        seen=seen,
+        queues=seen.queues,
+        is_set_up=bool(seen.companies),
         needs=[shown_need(need) for need in needs[:NEEDS_SHOWN]],
         needs_left=max(0, len(needs) - NEEDS_SHOWN),
         lights=lights,
@@ -132,7 +136,7 @@ def shown_need(need: Need) -> Shown:
             need.kind, connection=place.connection, company=place.company, job=place.job, run=place.run, about=need.about
         ).path
         where.append(Link(words, path))
-    return Shown(need, link, where, len(need.places) - len(where))
+    return Shown(need.light, need.text, need.owner, need.fix, link, where, len(need.places) - len(where))
 
 
 def next_of(jobs: Sequence[JobState]) -> JobState | None:
