@@ -1,8 +1,8 @@
 """The console over very much: 1,000,000 queued jobs, 50,000 dead letters, 200 connections; every page and list, and live updates.
 
-`python tests/bench/console_load.py` measures alone; BENCH_SCALE makes it smaller. The state is seeded straight into Redis: queues hold
-their jobs' ids, which is all that the console looks at. Pages and calls come from the table of routes: one that is new is measured too.
-CPU is user and system time of the console's process, per request.
+`PYTHONPATH=tests python tests/bench/console_load.py` measures alone; BENCH_SCALE makes it smaller. The state is seeded straight into
+Redis: queues hold their jobs' ids, which is all that the console looks at. Pages and calls come from the table of routes: one that is new
+is measured too. CPU is user and system time of the console's process, per request.
 """
 
 from __future__ import annotations

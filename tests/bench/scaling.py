@@ -1,9 +1,9 @@
 """Many connections: what more fetch workers and more places bring, and whether a large connection holds up the others.
 
-`python tests/bench/scaling.py` measures alone; BENCH_SCALE makes it shorter. 20 connections, each with a Sage company of its own (2 slots)
-and 4 dimensions, are read anew in full over and over, unchanged, with 200 ms latency. A page is 20 rows here, in Sage's answers and in what
-is known, so that time is spent on waiting and not on rows: 4 workers use less than a core. Throughput is taken at the simulators, between
-two looks while every connection has its next run waiting; CPU is user and system time of the fetch workers alone.
+`PYTHONPATH=tests python tests/bench/scaling.py` measures alone; BENCH_SCALE makes it shorter. 20 connections, each with a Sage company of
+its own (2 slots) and 4 dimensions, are read anew in full over and over, unchanged, with 200 ms latency. A page is 20 rows here, in Sage's
+answers and in what is known, so that time is spent on waiting and not on rows: 4 workers use less than a core. Throughput is taken at the
+simulators, between two looks while every connection has its next run waiting; CPU is user and system time of the fetch workers alone.
 
     python tests/bench/scaling.py books JSON      20 simulators in one process; says on stdin "look" -> what they were asked, as JSON
     python tests/bench/scaling.py worker 4        a fetch worker with so many places and pages of 20 rows

@@ -221,8 +221,7 @@ class Trouble:
         await self.redis.zadd(f"connect:{good.connection.sid}:awaiting:100:ExportInvoices", {"1-9": now.timestamp() - 7 * 3600})
         await good.pauses.hold("job:GetAssets", reason="stocktaking", by="ann")
         await Notices(self.redis).put_channel("chat", Channel(failing_since=now, why="it answers 404"))
-        differs = Summary(made_at=(now - timedelta(days=1)).isoformat(), by={"missing": 2}, waits=1)
-        await Reports(self.redis, good.connection.sid).keep(differs, b"{}")
+        await self._compared(by={"missing": 2}, waits=1)
         audit = Audit(self.redis, good.connection.sid)
         await audit.add("hold", "GetAssets", by="ann")
         stream = f"connect:{good.connection.sid}:audit"
@@ -230,6 +229,10 @@ class Trouble:
         await self.redis.xdel(stream, name)
         self._held = [asyncio.create_task(self._hold_slot()) for _ in range(self.no_sage.connection.sage_slots + 2)]
         self._pushing = asyncio.create_task(self._push())
+
+    async def _compared(self, **found: Any) -> None:
+        summary = Summary(made_at=(datetime.now(UTC) - timedelta(days=1)).isoformat(), **found)
+        await Reports(self.redis, self.good.connection.sid).keep(summary, b"{}")
 
     async def _hold_slot(self) -> None:
         async with self.no_sage.slots.lease("registers", wait_s=300):
@@ -259,6 +262,7 @@ class Trouble:
         others = [one.id for one in (await self.good.dead_letters.find({}, limit=100))[1]]
         await self.good.dead_letters.resolve(others, reason="mended")
         await Receipts(self.redis, self.good.connection.sid, "100", "ExportInvoices").listed([], now)
+        await self._compared()
         await self.good.pauses.lift("job:GetAssets")
         await Notices(self.redis).put_channel("chat", Channel())
         for one in self.working.connections.values():
