@@ -154,7 +154,8 @@ async def follow(look: Callable[[], Awaitable[Sequence[Bar]]], until: asyncio.Ev
 
 async def _waited(event: asyncio.Event, seconds: float) -> bool:
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
     except TimeoutError:
         return False
     return True

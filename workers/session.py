@@ -475,7 +475,8 @@ async def _keep(stage: str, config: Config, stop: asyncio.Event) -> None:
         wait_s = RESTART_S[0] if time.monotonic() - started > 60 else min(wait_s * 2, RESTART_S[1])
         log.error("a worker ended by itself and is started anew", stage=stage, exit_code=process.returncode, wait_s=wait_s)
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await stop.wait()
 
 
 def _as_our_worker(parent: int) -> Callable[[], None]:
@@ -493,7 +494,8 @@ def _as_our_worker(parent: int) -> Callable[[], None]:
 async def _end(process: asyncio.subprocess.Process) -> None:
     process.terminate()
     try:
-        await asyncio.wait_for(process.wait(), STOP_S)
+        async with asyncio.timeout(STOP_S):
+            await process.wait()
     except TimeoutError:
         process.kill()
         await process.wait()

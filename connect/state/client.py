@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from redis.asyncio import ConnectionPool, Redis
@@ -52,7 +52,32 @@ class _Tls:
                 ) from None
 
 
-class _Tcp(Connection):  # type: ignore[misc]
+class _Heard:
+    """Sends without asyncio's wait_for, by which redis-py bounds it: on Python 3.11 that lets a cancellation pass unheard which comes just
+    when the words are out, and a worker that was told to stop, or whose lease is lost, would go on.
+    """
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        this: Any = self
+        if not this.is_connected:
+            await this.connect()
+        elif check_health:
+            await this.check_health()
+        bound_s, this.socket_timeout = this.socket_timeout, None
+        try:
+            async with asyncio.timeout(bound_s):
+                await super().send_packed_command(command, check_health=False)  # type: ignore[misc]  # the connection's
+        except TimeoutError:
+            raise RedisTimeoutError("Timeout writing to socket") from None
+        finally:
+            this.socket_timeout = bound_s
+
+
+class _Ssl(_Heard, SSLConnection):  # type: ignore[misc]
+    """For a URL that says itself how TLS is meant."""
+
+
+class _Tcp(_Heard, Connection):  # type: ignore[misc]
     """A connection that may speak TLS, with our context and a look at the server's name."""
 
     def __init__(self, *, tls: _Tls | None = None, **options: Any) -> None:
@@ -133,6 +158,8 @@ def pool_of(settings: RedisSettings) -> ConnectionPool:
     options |= found
     if found.get("connection_class") is SSLConnection and not any(name.startswith("ssl_") for name in found):
         options |= {"connection_class": _Tcp, "tls": _Tls(settings)}
+    elif found.get("connection_class") is SSLConnection:
+        options["connection_class"] = _Ssl
     return ConnectionPool(**options)
 
 

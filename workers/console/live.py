@@ -45,7 +45,8 @@ class Watcher:
     async def next(self, timeout_s: float) -> list[str]:
         """What has changed; nothing when nothing did in that time."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.woken.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self.woken.wait()
         self.woken.clear()
         found, self.pending = sorted(self.pending), set()
         return found

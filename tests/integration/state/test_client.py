@@ -24,7 +24,7 @@ from redis_servers import MASTER, Watched, end, free_port, server, start, wait_f
 from connect.config import RedisSettings
 from connect.errors import ConfigError
 from connect.state import epoch
-from connect.state.client import pool_of
+from connect.state.client import ANSWER_S, pool_of
 
 
 @asynccontextmanager
@@ -239,3 +239,37 @@ def test_papers_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         pool_of(RedisSettings(url="rediss://a:1", tls_ca_file=tmp_path / "missing.pem"))
     with pytest.raises(ConfigError, match=r"tls_cert_file .*empty\.pem with tls_key_file"):
         pool_of(RedisSettings(url="rediss://a:1", tls_cert_file=tmp_path / "empty.pem", tls_key_file=tmp_path / "empty.pem"))
+
+
+async def test_a_cancellation_is_heard_at_whatever_moment_of_a_command_it_comes(tmp_path: Path) -> None:
+    with server(tmp_path / "redis") as port:
+        pool = pool_of(RedisSettings(url=f"redis://127.0.0.1:{port}/0"))
+        one = await pool.get_connection()
+        heard = 0
+        for turns in range(12):  # of the event loop, until it comes
+            if not one.is_connected:
+                await one.connect()
+            sending = asyncio.create_task(one.send_command("PING"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if sending.cancel():
+                heard += 1
+                with pytest.raises(asyncio.CancelledError):
+                    await sending
+            else:
+                assert await one.read_response() in (b"PONG", "PONG")
+        assert 0 < heard < 12, "some come too late: the command is out"
+        assert one.socket_timeout == ANSWER_S
+        await pool.disconnect()
+
+
+async def test_a_server_that_takes_no_words_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with server(tmp_path / "redis") as port:
+        pool = pool_of(RedisSettings(url=f"redis://127.0.0.1:{port}/0"))
+        one = await pool.get_connection()
+        one.socket_timeout = 0.05
+        monkeypatch.setattr(one._writer, "drain", asyncio.Event().wait)
+        with pytest.raises(redis.exceptions.TimeoutError):
+            await one.send_command("PING")
+        assert not one.is_connected
+        await pool.disconnect()
