@@ -63,6 +63,7 @@ def test_an_import_whose_workers_are_killed_thirty_times_ends_as_an_undisturbed_
                     last, moved_at = progress, now
                 if killed < kills and now - killed_at > 0.8 and (busy := in_flight(client, workers.pids())):
                     workers.kill(chance.choice(busy))
+                    stalls.append(now - max(moved_at, killed_at))  # work was on again, or it could not have been killed
                     killed, killed_at = killed + 1, now
                 if is_over(connect, "200"):
                     break
