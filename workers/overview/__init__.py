@@ -1,10 +1,12 @@
 """What people look at: functions that return models, for the command line, the JSON API and the pages alike. They change nothing.
 
     overview, charts             how all connections are: a traffic light with its reasons, queues, slots, token, jobs; series for charts
+    status                       the same in one document, as `connect status --json` shows it
     needs_of                     what needs a person, over all connections
     runs, run                    what runs (progress, time left) and what has run
     stage_queues, resting        what waits, stage by stage; what is paused or not let in
-    letters, letter_groups, letter, known_values, files, file     dead letters: list, grouped by error, one in detail, its files
+    letters, letter_groups, letters_and_groups                    dead letters: list, grouped by error, both looked for once
+    letter, known_values, files, file                             one in detail, what may be typed, its files
     connections, connection, sent_row, health                     set-up without secrets, registers, what was sent, are we let in
     story, audit_list, audit_export                               the story of a document; who did what
 
